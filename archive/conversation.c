@@ -1,0 +1,227 @@
+#include "archive/conversation.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One five-tuple under thousands of link headers would be searched in vain each time: after this many the record opens a
+ * conversation that is not remembered. That costs bytes, not correctness. */
+#define CONVERSATION_TRIES_MAX 64u
+
+#define SLOTS_MAX (2u * BLOCK_RECORDS_MAX)
+#define SLOTS_MIN 4096u /* a small table stays in the cache; it grows as it fills */
+
+_Static_assert(sizeof(struct conversation) == 64, "one cache line");
+
+enum err
+conversations_init(struct conversations *c)
+{
+	*c = (struct conversations){ 0 };
+	enum err e = strings_init(&c->links, 128);
+	c->v = aligned_alloc(64, BLOCK_RECORDS_MAX * sizeof *c->v);
+	c->slots = calloc(2 * SLOTS_MAX, sizeof *c->slots); /* the second half is for growing */
+	randombytes_buf(&c->seed, sizeof c->seed);
+	if (e != OK || !c->v || !c->slots) {
+		conversations_fini(c);
+		return fail(ERR_NOMEM, "out of memory");
+	}
+	return OK;
+}
+
+void
+conversations_fini(struct conversations *c)
+{
+	strings_fini(&c->links);
+	free(c->v);
+	free(c->slots);
+	*c = (struct conversations){ 0 };
+}
+
+void
+conversations_reset(struct conversations *c)
+{
+	c->slot_count = SLOTS_MIN;
+	memset(c->slots, 0, c->slot_count * sizeof *c->slots);
+	strings_reset(&c->links);
+	c->count = c->remembered = 0;
+}
+
+/* The place of a slot is the low bits of its hash's high half, so that slots can move without their conversations. */
+static inline uint32_t
+slot_place(const struct conversations *c, uint64_t slot)
+{
+	return (uint32_t)(slot >> 32) & (c->slot_count - 1);
+}
+
+static void
+slots_grow(struct conversations *c)
+{
+	uint32_t before = c->slot_count;
+	if (before == SLOTS_MAX)
+		return;
+	c->slot_count = before * 4 < SLOTS_MAX ? before * 4 : SLOTS_MAX;
+	uint64_t *old = c->slots + SLOTS_MAX;
+	memcpy(old, c->slots, before * sizeof *old);
+	memset(c->slots, 0, c->slot_count * sizeof *c->slots);
+	for (uint32_t i = 0; i < before; i++) {
+		if (old[i] == 0)
+			continue;
+		uint32_t at = slot_place(c, old[i]);
+		while (c->slots[at & (c->slot_count - 1)] != 0)
+			at++;
+		c->slots[at & (c->slot_count - 1)] = old[i];
+	}
+}
+
+static inline uint64_t
+what_of(uint16_t low_port, uint16_t high_port, const struct dissection *d)
+{
+	return low_port | (uint64_t)high_port << 16 | (uint64_t)d->net << 32 | (uint64_t)d->flags << 34 |
+	       (uint64_t)d->transport << 36 | (uint64_t)d->proto << 40 | (uint64_t)d->first_proto << 48;
+}
+
+/* Ports as seen from the lower end: the ends are put in order, so that both directions give the same key. ICMP has the
+ * type as sent by the lower end, whether it asks or answers. */
+static inline uint64_t
+what_in_order(const uint8_t *p, const struct dissection *d, bool turned)
+{
+	const uint8_t *l4 = p + d->transport_at;
+	uint16_t sport = 0, dport = 0;
+	if (d->transport == TRANSPORT_ICMP || d->transport == TRANSPORT_ICMP6) {
+		sport = turned ? icmp_answer(d->transport, l4[0]) : l4[0];
+		return what_of(sport, l4[1], d);
+	}
+	if (d->transport != TRANSPORT_NONE) {
+		sport = load_be16(l4);
+		dport = load_be16(l4 + 2);
+	}
+	return turned ? what_of(dport, sport, d) : what_of(sport, dport, d);
+}
+
+/* The key of a record; returns whether it goes from the higher end to the lower. */
+static inline bool
+key_of(struct conversation *k, const uint8_t *p, const struct dissection *d)
+{
+	const uint8_t *ip = p + d->link_bytes;
+	bool ported = d->transport == TRANSPORT_TCP || d->transport == TRANSPORT_UDP || d->transport == TRANSPORT_SCTP;
+	bool ports_turned = ported && load_be16(p + d->transport_at) > load_be16(p + d->transport_at + 2);
+	bool turned = false;
+	k->ends[0] = k->ends[1] = k->ends[2] = k->ends[3] = 0;
+	if (d->net == NET_IP4) {
+		uint64_t src = load_be32(ip + 12), dst = load_be32(ip + 16);
+		turned = src > dst || (src == dst && ports_turned);
+		k->ends[0] = turned ? dst << 32 | src : src << 32 | dst;
+	} else if (d->net == NET_IP6) {
+		uint64_t src[2] = { load_be64(ip + 8), load_be64(ip + 16) };
+		uint64_t dst[2] = { load_be64(ip + 24), load_be64(ip + 32) };
+		bool same = src[0] == dst[0] && src[1] == dst[1];
+		turned = same ? ports_turned : src[0] != dst[0] ? src[0] > dst[0] : src[1] > dst[1];
+		memcpy(k->ends, turned ? dst : src, 16);
+		memcpy(k->ends + 2, turned ? src : dst, 16);
+	}
+	k->what = what_in_order(p, d, turned);
+	return turned;
+}
+
+static inline uint64_t
+fold_product(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t
+key_hash(uint64_t seed, const struct conversation *k)
+{
+	uint64_t h = fold_product(k->ends[0] ^ seed, k->what ^ 0x9e3779b97f4a7c15ull);
+	if (k->ends[1] | k->ends[2] | k->ends[3])
+		h ^= fold_product(k->ends[1] ^ ~seed, k->ends[2] ^ 0xbf58476d1ce4e5b9ull) + hash64(k->ends[3] ^ seed);
+	return fold_product(h, 0x94d049bb133111ebull ^ seed);
+}
+
+static inline bool
+same_key(const struct conversation *a, const struct conversation *b)
+{
+	return ((a->ends[0] ^ b->ends[0]) | (a->ends[1] ^ b->ends[1]) | (a->ends[2] ^ b->ends[2]) |
+	        (a->ends[3] ^ b->ends[3]) | (a->what ^ b->what)) == 0;
+}
+
+static inline bool
+same_link(const struct strings *s, uint32_t link, uint64_t tag, const uint8_t *p, uint32_t n)
+{
+	return s->tag[link] == tag && bytes_equal(s->bytes + s->at[link], p, n);
+}
+
+uint32_t
+conversations_add(struct conversations *c, const struct frame *f, const uint8_t *p, const struct dissection *d)
+{
+	struct conversation k;
+	uint32_t link_bytes = d->link_bytes, tried = 0;
+	uint64_t tag = f->linktype | (uint64_t)f->iface << 16 | (uint64_t)link_bytes << 32;
+	bool turned = key_of(&k, p, d);
+	uint64_t h = key_hash(c->seed, &k);
+	if (d->net == NET_RAW)
+		h = hash64(h + strings_add(&c->links, tag, p, link_bytes));
+	for (uint32_t at = slot_place(c, h); tried < CONVERSATION_TRIES_MAX; at++) {
+		uint64_t *slot = &c->slots[at & (c->slot_count - 1)];
+		if (*slot == 0) {
+			*slot = (h & 0xffffffff00000000ull) | (c->count + 1);
+			if (++c->remembered > c->slot_count / 2)
+				slots_grow(c);
+			break;
+		}
+		if ((*slot ^ h) >> 32)
+			continue;
+		tried++;
+		uint32_t number = (uint32_t)*slot - 1;
+		struct conversation *v = &c->v[number];
+		if (!same_key(v, &k))
+			continue;
+		uint32_t dir = turned != v->turned; /* with both ends the same always 0 */
+		if (v->link[dir] == LINK_UNSET)
+			v->link[dir] = strings_add(&c->links, tag, p, link_bytes);
+		else if (!same_link(&c->links, v->link[dir], tag, p, link_bytes))
+			continue;
+		return number * 2 + dir;
+	}
+	struct conversation *v = &c->v[c->count];
+	*v = k;
+	v->link[0] = strings_add(&c->links, tag, p, link_bytes);
+	v->link[1] = LINK_UNSET;
+	v->rows = 0;
+	v->follower = LINK_UNSET;
+	v->turned = turned;
+	return c->count++ * 2;
+}
+
+void
+conversation_tuple(const struct conversation *v, struct tuple *t)
+{
+	uint16_t low_port = (uint16_t)v->what, high_port = (uint16_t)(v->what >> 16);
+	*t = (struct tuple){
+		.net = v->what >> 32 & 3,
+		.flags = v->what >> 34 & 3,
+		.transport = v->what >> 36 & 15,
+		.proto = (uint8_t)(v->what >> 40),
+		.first_proto = (uint8_t)(v->what >> 48),
+	};
+	uint8_t low[16] = { 0 }, high[16] = { 0 };
+	if (t->net == NET_IP4) {
+		store_be32(low, (uint32_t)(v->ends[0] >> 32));
+		store_be32(high, (uint32_t)v->ends[0]);
+	} else if (t->net == NET_IP6) {
+		for (unsigned i = 0; i < 2; i++) {
+			store_be64(low + 8 * i, v->ends[i]);
+			store_be64(high + 8 * i, v->ends[2 + i]);
+		}
+	}
+	memcpy(t->src, v->turned ? high : low, 16);
+	memcpy(t->dst, v->turned ? low : high, 16);
+	if (t->transport == TRANSPORT_ICMP || t->transport == TRANSPORT_ICMP6) {
+		t->sport = v->turned ? icmp_answer(t->transport, (uint8_t)low_port) : low_port;
+		t->dport = high_port;
+	} else {
+		t->sport = v->turned ? high_port : low_port;
+		t->dport = v->turned ? low_port : high_port;
+	}
+}

@@ -1,0 +1,484 @@
+/* The reverse of packet_encode.c; the model is in packet_model.h. */
+#include "archive/packet_decode.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "archive/dissect.h"
+#include "archive/packet_rows.h"
+
+static const struct {
+	size_t room;
+	uint8_t chunk;
+	const char *name;
+} streams[STREAM_COUNT] = {
+#define F(id, chunk, effort, room, description) { room, CHUNK_##chunk, #id },
+	PACKET_STREAMS(F)
+#undef F
+};
+
+static const char *const chunk_names[CHUNK_COUNT] = {
+#define F(id, description) #id,
+	PACKET_CHUNKS(F)
+#undef F
+};
+
+const char *
+packet_chunk_name(unsigned chunk)
+{
+	return chunk < CHUNK_COUNT ? chunk_names[chunk] : "unknown";
+}
+
+const char *
+packet_stream_name(unsigned stream)
+{
+	return stream < STREAM_COUNT ? streams[stream].name : "unknown";
+}
+
+enum err
+packet_decoder_open(struct packet_decoder **out)
+{
+	struct packet_decoder *d = calloc(1, sizeof *d);
+	if (!d)
+		return fail(ERR_NOMEM, "out of memory");
+	const size_t n = BLOCK_RECORDS_MAX;
+	enum err e = unpacker_open(&d->unpacker);
+	bool ok = e == OK;
+	for (unsigned i = 0; i < STREAM_COUNT && ok; i++)
+		ok = (d->stream[i] = malloc(streams[i].room * n + PACK_SLACK)) != NULL;
+	ok = ok && (d->links = malloc(n * sizeof *d->links)) && (d->ip4 = malloc(2 * n * sizeof *d->ip4)) &&
+	     (d->flows = malloc(2 * n * sizeof *d->flows)) && (d->start = malloc((n + 1) * sizeof *d->start)) &&
+	     (d->dir = malloc(n)) && (d->ts = malloc(n * sizeof *d->ts)) && (d->times = malloc(n * sizeof *d->times)) &&
+	     (d->wire_len = malloc(n * sizeof *d->wire_len)) && (d->cap_len = malloc(n * sizeof *d->cap_len)) &&
+	     (d->row_of = malloc(n * sizeof *d->row_of)) && (d->next_row = malloc(n * sizeof *d->next_row)) &&
+	     (d->follower = malloc(n * sizeof *d->follower)) && (d->tcp_flags = malloc(n)) && (d->tos = malloc(n)) &&
+	     (d->ttl = malloc(n)) && (d->ip_len = malloc(n * sizeof *d->ip_len)) &&
+	     (d->ip_id = malloc(n * sizeof *d->ip_id)) && (d->ip_frag = malloc(n * sizeof *d->ip_frag)) &&
+	     (d->tcp_seq = malloc(n * sizeof *d->tcp_seq)) && (d->tcp_ack = malloc(n * sizeof *d->tcp_ack)) &&
+	     (d->tcp_win = malloc(n * sizeof *d->tcp_win)) && (d->shape_words = malloc(n * sizeof *d->shape_words)) &&
+	     (d->shape = malloc(n * sizeof *d->shape)) && (d->uses = malloc((n + 1) * sizeof *d->uses)) &&
+	     (d->cursors = malloc((n + 1) * sizeof *d->cursors)) && (d->extra = malloc((n + 1) * sizeof *d->extra)) &&
+	     (d->conversation_of = malloc(n * sizeof *d->conversation_of)) && (d->built = malloc(n)) &&
+	     (d->string_at = malloc((n + 1) * sizeof *d->string_at)) &&
+	     (d->image_at = malloc(n * sizeof *d->image_at)) && (d->image = malloc(BLOCK_BYTES_MAX + 4096));
+	if (!ok) {
+		packet_decoder_close(&d);
+		return fail(ERR_NOMEM, "out of memory");
+	}
+	*out = d;
+	return OK;
+}
+
+void
+packet_decoder_close(struct packet_decoder **out)
+{
+	struct packet_decoder *d = *out;
+	if (!d)
+		return;
+	unpacker_close(&d->unpacker);
+	for (unsigned i = 0; i < STREAM_COUNT; i++)
+		free(d->stream[i]);
+	void *const all[] = { d->links, d->ip4, d->flows, d->start, d->dir, d->ts, d->times, d->wire_len, d->cap_len,
+		d->row_of, d->next_row, d->follower, d->tcp_flags, d->tos, d->ttl, d->ip_len, d->ip_id, d->ip_frag,
+		d->tcp_seq, d->tcp_ack, d->tcp_win, d->shape_words, d->shape, d->uses, d->cursors, d->extra,
+		d->conversation_of, d->built, d->string_at, d->image_at, d->image };
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		free(all[i]);
+	free(d);
+	*out = NULL;
+}
+
+unsigned
+packet_chunks_for(unsigned columns)
+{
+	unsigned need = 1u << CHUNK_DICTIONARY;
+	if (columns & (BATCH_ORDER | BATCH_TS))
+		need |= 1u << CHUNK_ORDER;
+	if (columns & BATCH_TS)
+		need |= 1u << CHUNK_TIME;
+	if (columns & BATCH_WIRE_LEN)
+		need |= 1u << CHUNK_WIRE_LEN;
+	if (columns & BATCH_DIR)
+		need |= 1u << CHUNK_SHAPE;
+	if (columns & BATCH_TCP_FLAGS)
+		need |= 1u << CHUNK_TCP_FLAGS;
+	if (columns & ROW_COLUMNS)
+		need |= 1u << CHUNK_SHAPE | 1u << CHUNK_STRINGS | 1u << CHUNK_IP | 1u << CHUNK_TRANSPORT |
+		        1u << CHUNK_WIRE_LEN | 1u << CHUNK_TCP_FLAGS;
+	if (columns & BATCH_BYTES)
+		need |= 1u << CHUNK_CHECKSUM | 1u << CHUNK_BYTES;
+	return need;
+}
+
+void
+packet_decoder_begin(struct packet_decoder *d, uint32_t records)
+{
+	assert(records > 0 && records <= BLOCK_RECORDS_MAX);
+	memset(d->length, 0, sizeof d->length);
+	d->records = records;
+	d->have_rows = false;
+}
+
+enum err
+packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n)
+{
+	struct reader r = reader_of(p, n);
+	for (unsigned i = 0; i < STREAM_COUNT; i++)
+		if (streams[i].chunk == chunk)
+			TRY(unpack(d->unpacker, &r, d->stream[i], (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX),
+			           &d->length[i]));
+	return reader_done(&r) ? OK : fail(ERR_FORMAT, "bytes behind the last column stream");
+}
+
+/* --- dictionary --- */
+
+static enum err
+need_lengths(const struct packet_decoder *d, unsigned first, unsigned planes, uint32_t n)
+{
+	for (unsigned i = 0; i < planes; i++)
+		if (d->length[first + i] != n)
+			return fail(ERR_FORMAT, "column %s has %u values, expected %u",
+			            packet_stream_name(first + i), d->length[first + i], n);
+	return OK;
+}
+
+static enum err
+decode_links(struct packet_decoder *d)
+{
+	uint32_t n = d->length[STREAM_LINK_META] / 5, at = 0;
+	if (n == 0 || d->length[STREAM_LINK_META] % 5 || n > BLOCK_RECORDS_MAX)
+		return fail(ERR_FORMAT, "link header table of odd length");
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *meta = d->stream[STREAM_LINK_META] + 5 * i;
+		const uint8_t *bytes = d->stream[STREAM_LINK_BYTES] + at;
+		if (meta[4] > LINK_BYTES_MAX || meta[4] > d->length[STREAM_LINK_BYTES] - at)
+			return fail(ERR_FORMAT, "link header longer than its table");
+		at += meta[4];
+		struct dissection x;
+		dissect_link(load_le16(meta), bytes, meta[4], &x);
+		d->links[i] = (struct link){
+			.linktype = load_le16(meta),
+			.iface = load_le16(meta + 2),
+			.ethertype = x.mpls ? ETHER_MPLS : x.ethertype,
+			.vlans = x.vlans,
+			.mpls = x.mpls,
+			.vlan = x.vlan,
+			.macs = load_le16(meta) == LINK_ETHERNET && meta[4] >= 14,
+			.len = meta[4],
+			.bytes = bytes,
+		};
+	}
+	if (at != d->length[STREAM_LINK_BYTES])
+		return fail(ERR_FORMAT, "link header table with bytes left over");
+	d->batch.links = d->links;
+	d->batch.link_count = n;
+	return OK;
+}
+
+static enum err
+decode_addresses(struct packet_decoder *d)
+{
+	uint32_t n = d->length[STREAM_IP40], before = 0;
+	TRY(need_lengths(d, STREAM_IP40, 4, n));
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t step = (uint32_t)d->stream[STREAM_IP40][i] | (uint32_t)d->stream[STREAM_IP41][i] << 8 |
+		                (uint32_t)d->stream[STREAM_IP42][i] << 16 | (uint32_t)d->stream[STREAM_IP43][i] << 24;
+		if (i > 0 && (step == 0 || step > UINT32_MAX - before))
+			return fail(ERR_FORMAT, "IPv4 addresses out of order");
+		d->ip4[i] = before += step;
+	}
+	if (d->length[STREAM_IP6] % 16)
+		return fail(ERR_FORMAT, "IPv6 address table of odd length");
+	uint32_t n6 = d->length[STREAM_IP6] / 16;
+	for (uint32_t i = 1; i < n6; i++)
+		if (memcmp(d->stream[STREAM_IP6] + 16 * (i - 1), d->stream[STREAM_IP6] + 16 * i, 16) >= 0)
+			return fail(ERR_FORMAT, "IPv6 addresses out of order");
+	d->batch.ip4 = d->ip4;
+	d->batch.ip4_count = n;
+	d->batch.ip6 = (const uint8_t (*)[16])d->stream[STREAM_IP6];
+	d->batch.ip6_count = n6;
+	return OK;
+}
+
+/* Net, transport and flags that can go together, as dissect() gives them. */
+static bool
+kind_makes_sense(const struct flow *f)
+{
+	if (f->net > NET_IP6 || f->transport > TRANSPORT_ICMP6 || f->flags > (FLOW_FRAGMENT | FLOW_EXTENSIONS))
+		return false;
+	if (f->net == NET_RAW)
+		return f->transport == TRANSPORT_NONE && f->flags == 0;
+	if (f->net == NET_IP4 && (f->flags & FLOW_EXTENSIONS || f->transport == TRANSPORT_ICMP6))
+		return false;
+	if (f->net == NET_IP6 && f->transport == TRANSPORT_ICMP)
+		return false;
+	return !(f->flags & FLOW_FRAGMENT) || f->transport == TRANSPORT_NONE;
+}
+
+struct dictionary_at {
+	uint32_t address, port;
+};
+
+static inline uint32_t
+plane2(const struct packet_decoder *d, unsigned stream, uint32_t i)
+{
+	return d->stream[stream][i] | (uint32_t)d->stream[stream + 1][i] << 8;
+}
+
+static enum err
+decode_flow(struct packet_decoder *d, uint32_t c, struct dictionary_at *at)
+{
+	struct flow f = { 0 };
+	uint32_t kind = plane2(d, STREAM_KIND0, c), path = plane2(d, STREAM_PATH0, c);
+	if (kind >= d->length[STREAM_KINDS] / 5 || path >= d->length[STREAM_PATHS] / 4)
+		return fail(ERR_FORMAT, "conversation %u of an unknown kind or path", c);
+	const uint8_t *k = d->stream[STREAM_KINDS] + 5 * kind, *l = d->stream[STREAM_PATHS] + 4 * path;
+	f.net = k[0];
+	f.transport = k[1];
+	f.proto = k[2];
+	f.first_proto = k[3];
+	f.flags = k[4];
+	if (!kind_makes_sense(&f))
+		return fail(ERR_FORMAT, "conversation %u of an impossible kind", c);
+	uint32_t back_link = load_le16(l + 2);
+	f.link = load_le16(l);
+	if (f.link >= d->batch.link_count || back_link >= d->batch.link_count)
+		return fail(ERR_FORMAT, "conversation %u with an unknown link header", c);
+	if (f.net != NET_RAW) {
+		uint32_t i = at->address++, room = f.net == NET_IP4 ? d->batch.ip4_count : d->batch.ip6_count;
+		if (i >= d->length[STREAM_SRC0])
+			return fail(ERR_FORMAT, "conversation %u without addresses", c);
+		f.src = plane2(d, STREAM_SRC0, i) | (uint32_t)d->stream[STREAM_SRC2][i] << 16;
+		f.dst = plane2(d, STREAM_DST0, i) | (uint32_t)d->stream[STREAM_DST2][i] << 16;
+		if (f.src >= room || f.dst >= room)
+			return fail(ERR_FORMAT, "conversation %u with an unknown address", c);
+	}
+	if (f.transport != TRANSPORT_NONE) {
+		uint32_t i = at->port++;
+		if (i >= d->length[STREAM_SPORT0])
+			return fail(ERR_FORMAT, "conversation %u without ports", c);
+		f.sport = (uint16_t)plane2(d, STREAM_SPORT0, i);
+		f.dport = (uint16_t)plane2(d, STREAM_DPORT0, i);
+	}
+	struct flow back = f;
+	back.link = back_link;
+	back.src = f.dst;
+	back.dst = f.src;
+	if (f.transport == TRANSPORT_ICMP || f.transport == TRANSPORT_ICMP6) {
+		if (f.sport > 255 || f.dport > 255)
+			return fail(ERR_FORMAT, "conversation %u with an impossible ICMP type", c);
+		back.sport = icmp_answer(f.transport, (uint8_t)f.sport);
+	} else {
+		back.sport = f.dport;
+		back.dport = f.sport;
+	}
+	d->flows[2 * c] = f;
+	d->flows[2 * c + 1] = back;
+	return OK;
+}
+
+static enum err
+decode_dictionary(struct packet_decoder *d)
+{
+	uint32_t n = d->length[STREAM_ROWS0], row = 0;
+	TRY(decode_links(d));
+	TRY(decode_addresses(d));
+	TRY(need_lengths(d, STREAM_ROWS0, 2, n));
+	TRY(need_lengths(d, STREAM_KIND0, 2, n));
+	TRY(need_lengths(d, STREAM_PATH0, 2, n));
+	TRY(need_lengths(d, STREAM_SRC0, 3, d->length[STREAM_SRC0]));
+	TRY(need_lengths(d, STREAM_DST0, 3, d->length[STREAM_SRC0]));
+	TRY(need_lengths(d, STREAM_SPORT0, 2, d->length[STREAM_SPORT0]));
+	TRY(need_lengths(d, STREAM_DPORT0, 2, d->length[STREAM_SPORT0]));
+	struct dictionary_at at = { 0 };
+	struct reader extra = reader_of(d->stream[STREAM_EXTRA], d->length[STREAM_EXTRA]);
+	uint64_t behind = 0;
+	for (uint32_t c = 0; c < n; c++) {
+		TRY(decode_flow(d, c, &at));
+		d->start[c] = row;
+		uint32_t rows = plane2(d, STREAM_ROWS0, c) + 1;
+		if (rows > d->records - row)
+			return fail(ERR_FORMAT, "more rows than records");
+		row += rows;
+		d->extra[c] = (uint32_t)behind;
+		uint64_t bytes = get_varint(&extra);
+		if (bytes > BLOCK_BYTES_MAX - behind)
+			return fail(ERR_FORMAT, "more bytes than a block can hold");
+		behind += bytes;
+	}
+	d->start[n] = row;
+	d->extra[n] = (uint32_t)behind;
+	if (row != d->records || at.address != d->length[STREAM_SRC0] || at.port != d->length[STREAM_SPORT0] ||
+	    !reader_done(&extra))
+		return fail(ERR_FORMAT, "dictionary with values left over");
+	d->batch.conversations = n;
+	d->batch.flows = d->flows;
+	d->batch.start = d->start;
+	return OK;
+}
+
+/* --- order and time --- */
+
+static enum err
+decode_order(struct packet_decoder *d)
+{
+	uint32_t n = d->records, conversations = d->batch.conversations, opened = 0, last = 0, before_last = 0, back = 0;
+	uint32_t backs = d->length[STREAM_BACK0];
+	const uint8_t *step = d->stream[STREAM_STEP];
+	TRY(need_lengths(d, STREAM_STEP, 1, n));
+	TRY(need_lengths(d, STREAM_BACK0, 2, backs));
+	memcpy(d->next_row, d->start, conversations * sizeof *d->next_row);
+	memset(d->follower, 0xff, conversations * sizeof *d->follower);
+	memset(d->stream[STREAM_BACK0] + backs, 0, 1);
+	memset(d->stream[STREAM_BACK1] + backs, 0, 1);
+	for (uint32_t i = 0; i < n; i++) {
+		/* Which way it goes can not be foreseen: choose without branches. */
+		uint32_t now = last, how = step[i];
+		now = how == STEP_FOLLOWER ? d->follower[last] : now;
+		now = how == STEP_RETURN ? before_last : now;
+		now = how == STEP_NEW ? opened : now;
+		now = how == STEP_BACK ? opened - 1 - plane2(d, STREAM_BACK0, back) : now;
+		opened += how == STEP_NEW;
+		back += how == STEP_BACK;
+		if (now >= opened || opened > conversations || back > backs || how >= STEP_COUNT)
+			return fail(ERR_FORMAT, "record %u of an unknown conversation", i);
+		uint32_t row = d->next_row[now]++;
+		if (row >= d->start[now + 1])
+			return fail(ERR_FORMAT, "record %u is one too many for its conversation", i);
+		d->row_of[i] = row;
+		d->follower[last] = now;
+		before_last = last;
+		last = now;
+	}
+	if (back != backs || opened != conversations)
+		return fail(ERR_FORMAT, "order with values left over");
+	d->batch.row_of = d->row_of;
+	return OK;
+}
+
+static enum err
+decode_times(struct packet_decoder *d)
+{
+	uint32_t n = d->records;
+	struct reader head = reader_of(d->stream[STREAM_TIME_HEAD], d->length[STREAM_TIME_HEAD]);
+	struct reader jumps = reader_of(d->stream[STREAM_TIME_JUMP], d->length[STREAM_TIME_JUMP]);
+	bool is_signed = reader_u8(&head) & 1;
+	uint64_t unit = reader_le32(&head), now = reader_le64(&head);
+	if (!reader_done(&head) || d->length[STREAM_TIME_JUMP] % 12)
+		return fail(ERR_FORMAT, "time header of odd length");
+	TRY(need_lengths(d, STREAM_TIME0, 4, n));
+	const uint8_t *p0 = d->stream[STREAM_TIME0], *p1 = d->stream[STREAM_TIME1], *p2 = d->stream[STREAM_TIME2],
+	              *p3 = d->stream[STREAM_TIME3];
+	uint32_t jump = reader_left(&jumps) ? reader_le32(&jumps) : UINT32_MAX;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t v = (uint32_t)p0[i] | (uint32_t)p1[i] << 8 | (uint32_t)p2[i] << 16 | (uint32_t)p3[i] << 24;
+		uint64_t step = is_signed ? v >> 1 ^ (0 - (v & 1)) : v;
+		now += step * unit;
+		if (i == jump) {
+			now = reader_le64(&jumps);
+			jump = reader_left(&jumps) ? reader_le32(&jumps) : UINT32_MAX;
+		}
+		d->times[i] = now;
+	}
+	if (!reader_done(&jumps))
+		return fail(ERR_FORMAT, "time jumps out of order");
+	for (uint32_t i = 0; i < n; i++)
+		d->ts[d->row_of[i]] = d->times[i];
+	d->batch.ts = d->ts;
+	return OK;
+}
+
+/* --- simple columns --- */
+
+static enum err
+decode_wire_len(struct packet_decoder *d)
+{
+	TRY(need_lengths(d, STREAM_WIRE0, 4, d->records));
+	const uint8_t *p0 = d->stream[STREAM_WIRE0], *p1 = d->stream[STREAM_WIRE1], *p2 = d->stream[STREAM_WIRE2],
+	              *p3 = d->stream[STREAM_WIRE3];
+	for (uint32_t i = 0; i < d->records; i++)
+		d->wire_len[i] = (uint32_t)p0[i] | (uint32_t)p1[i] << 8 | (uint32_t)p2[i] << 16 | (uint32_t)p3[i] << 24;
+	d->batch.wire_len = d->wire_len;
+	return OK;
+}
+
+static bool
+shape_makes_sense(uint32_t word)
+{
+	return word >> SHAPE_BITS == 0 && SHAPE_GET(word, CAP) <= CAP_STORED && SHAPE_GET(word, SUM) <= SUM_ZERO &&
+	       SHAPE_GET(word, TSVAL) <= TSVAL_STORED && SHAPE_GET(word, TSECR) <= TSECR_STORED &&
+	       SHAPE_GET(word, SACKS) <= 4;
+}
+
+static enum err
+decode_shapes(struct packet_decoder *d)
+{
+	uint32_t shapes = d->length[STREAM_SHAPES] / 4, wide = d->length[STREAM_SHAPE_WIDE0], at = 0;
+	if (d->length[STREAM_SHAPES] % 4 || shapes > BLOCK_RECORDS_MAX)
+		return fail(ERR_FORMAT, "shape table of odd length");
+	TRY(need_lengths(d, STREAM_SHAPE, 1, d->records));
+	TRY(need_lengths(d, STREAM_SHAPE_WIDE0, 2, wide));
+	for (uint32_t i = 0; i < shapes; i++) {
+		d->shape_words[i] = load_le32(d->stream[STREAM_SHAPES] + 4 * i);
+		if (!shape_makes_sense(d->shape_words[i]))
+			return fail(ERR_FORMAT, "impossible shape");
+	}
+	for (uint32_t i = 0; i < d->records; i++) {
+		uint32_t number = d->stream[STREAM_SHAPE][i];
+		if (number == 255) {
+			if (at == wide)
+				return fail(ERR_FORMAT, "shape numbers end early");
+			number += plane2(d, STREAM_SHAPE_WIDE0, at++);
+		}
+		if (number >= shapes)
+			return fail(ERR_FORMAT, "unknown shape");
+		d->shape[i] = (uint16_t)number;
+		d->dir[i] = SHAPE_GET(d->shape_words[number], DIR);
+	}
+	if (at != wide)
+		return fail(ERR_FORMAT, "shape numbers left over");
+	d->batch.dir = d->dir;
+	return OK;
+}
+
+static enum err
+decode_tcp_flags(struct packet_decoder *d)
+{
+	uint32_t at = 0;
+	for (uint32_t c = 0; c < d->batch.conversations; c++) {
+		uint32_t row = d->start[c], rows = d->start[c + 1] - row;
+		if (d->flows[2 * c].transport != TRANSPORT_TCP) {
+			memset(d->tcp_flags + row, 0, rows);
+			continue;
+		}
+		if (rows > d->length[STREAM_TCP_FLAGS] - at)
+			return fail(ERR_FORMAT, "TCP flags end early");
+		memcpy(d->tcp_flags + row, d->stream[STREAM_TCP_FLAGS] + at, rows);
+		at += rows;
+	}
+	if (at != d->length[STREAM_TCP_FLAGS])
+		return fail(ERR_FORMAT, "TCP flags left over");
+	d->batch.tcp_flags = d->tcp_flags;
+	return OK;
+}
+
+enum err
+packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **out)
+{
+	d->batch = (struct batch){ .count = d->records, .decoder = d };
+	TRY(decode_dictionary(d));
+	if (columns & (BATCH_ORDER | BATCH_TS))
+		TRY(decode_order(d));
+	if (columns & BATCH_TS)
+		TRY(decode_times(d));
+	if (columns & (BATCH_WIRE_LEN | ROW_COLUMNS))
+		TRY(decode_wire_len(d));
+	if (columns & (BATCH_DIR | ROW_COLUMNS))
+		TRY(decode_shapes(d));
+	if (columns & (BATCH_TCP_FLAGS | ROW_COLUMNS))
+		TRY(decode_tcp_flags(d));
+	if (columns & ROW_COLUMNS)
+		TRY(packet_rows_begin(d, columns));
+	*out = &d->batch;
+	return OK;
+}

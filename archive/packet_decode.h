@@ -1,0 +1,28 @@
+/* The streams of a packet block to a batch. Used by the block decoder only.
+ *
+ * Nothing that a block says is trusted: every count, index and length is checked before it is used, so that a block that
+ * is authentic but hostile gives ERR_FORMAT with the column's name.
+ */
+#ifndef ARCHIVE_PACKET_DECODE_H
+#define ARCHIVE_PACKET_DECODE_H
+
+#include "archive/batch.h"
+#include "archive/packet_model.h"
+
+struct packet_decoder;
+
+enum err packet_decoder_open(struct packet_decoder **out);
+void     packet_decoder_close(struct packet_decoder **d);
+/* The chunks (1 << CHUNK_) needed for these BATCH_ columns. */
+unsigned packet_chunks_for(unsigned columns);
+/* Begins a block of this many records (1..BLOCK_RECORDS_MAX): all streams empty. */
+void     packet_decoder_begin(struct packet_decoder *d, uint32_t records);
+/* Unpacks one opened chunk. */
+enum err packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n);
+/* After the chunks: the columns. */
+enum err packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **out);
+/* Names for messages. */
+const char *packet_chunk_name(unsigned chunk);
+const char *packet_stream_name(unsigned stream);
+
+#endif

@@ -1,0 +1,830 @@
+/* Frames to streams; see packet_model.h for the model. Three passes: over the records in capture order (dissect, find the
+ * conversation, order and time), over the records of each conversation (predict, keep what missed), over the streams
+ * (pack). Nothing is allocated per block. */
+#include "archive/packet_encode.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "archive/radix.h"
+
+static const size_t stream_room[STREAM_COUNT] = {
+#define F(id, chunk, effort, room, description) room,
+	PACKET_STREAMS(F)
+#undef F
+};
+
+enum err
+packet_encoder_init(struct packet_encoder *e)
+{
+	*e = (struct packet_encoder){ 0 };
+	enum err error = conversations_init(&e->conversations);
+	if (error == OK)
+		error = strings_init(&e->strings, STRING_BYTES_MAX);
+	if (error == OK)
+		error = intern_init(&e->shapes);
+	if (error == OK)
+		error = intern_init(&e->kinds);
+	if (error == OK)
+		error = intern_init(&e->paths);
+	/* Two addresses for each record, in the dictionary or not. */
+	const size_t n = BLOCK_RECORDS_MAX;
+	e->places = malloc(n * sizeof *e->places);
+	e->rows = malloc((n + PREFETCH_ROWS) * sizeof *e->rows);
+	e->conversation = malloc(n * sizeof *e->conversation);
+	e->shape = malloc(n * sizeof *e->shape);
+	e->shape_word = malloc(n * sizeof *e->shape_word);
+	e->shape_count = malloc(n * sizeof *e->shape_count);
+	e->sort = malloc(2 * n * sizeof *e->sort);
+	e->sort_spare = malloc(2 * n * sizeof *e->sort_spare);
+	e->ip4 = malloc(2 * n * sizeof *e->ip4);
+	e->ip6 = malloc(2 * n * sizeof *e->ip6);
+	e->ip6_addresses = malloc(2 * n * sizeof *e->ip6_addresses);
+	e->ports = malloc(65536 * sizeof *e->ports);
+	e->tuples = malloc(n * sizeof *e->tuples);
+	e->address_index = malloc(2 * n * sizeof *e->address_index);
+	bool ok = error == OK && e->places && e->rows && e->conversation && e->shape && e->shape_word && e->shape_count && e->sort &&
+	          e->sort_spare && e->ip4 && e->ip6 && e->ip6_addresses && e->tuples && e->ports && e->address_index;
+	for (unsigned i = 0; i < STREAM_COUNT && ok; i++) {
+		e->start[i] = malloc(stream_room[i] * n + PACK_SLACK);
+		ok = e->start[i] != NULL;
+	}
+	if (!ok) {
+		packet_encoder_fini(e);
+		return fail(ERR_NOMEM, "out of memory");
+	}
+	return OK;
+}
+
+void
+packet_encoder_fini(struct packet_encoder *e)
+{
+	conversations_fini(&e->conversations);
+	strings_fini(&e->strings);
+	intern_fini(&e->shapes);
+	intern_fini(&e->kinds);
+	intern_fini(&e->paths);
+	free(e->places);
+	free(e->rows);
+	free(e->conversation);
+	free(e->shape);
+	free(e->sort);
+	free(e->sort_spare);
+	free(e->ip4);
+	free(e->ip6);
+	free(e->ip6_addresses);
+	free(e->shape_word);
+	free(e->shape_count);
+	free(e->ports);
+	free(e->tuples);
+	free(e->address_index);
+	for (unsigned i = 0; i < STREAM_COUNT; i++)
+		free(e->start[i]);
+	*e = (struct packet_encoder){ 0 };
+}
+
+/* --- one value to its planes --- */
+
+#define PUT1(e, id, v) (*(e)->at[STREAM_##id]++ = (uint8_t)(v))
+#define PUT2(e, id, v)                                            \
+	do {                                                      \
+		uint32_t v_ = (v);                                \
+		*(e)->at[STREAM_##id##0]++ = (uint8_t)v_;         \
+		*(e)->at[STREAM_##id##1]++ = (uint8_t)(v_ >> 8);  \
+	} while (0)
+#define PUT3(e, id, v)                                            \
+	do {                                                      \
+		uint32_t w_ = (v);                                \
+		PUT2(e, id, w_);                                  \
+		*(e)->at[STREAM_##id##2]++ = (uint8_t)(w_ >> 16); \
+	} while (0)
+#define PUT4(e, id, v)                                            \
+	do {                                                      \
+		uint32_t x_ = (v);                                \
+		PUT3(e, id, x_);                                  \
+		*(e)->at[STREAM_##id##3]++ = (uint8_t)(x_ >> 24); \
+	} while (0)
+
+static void
+put_le(struct packet_encoder *e, enum packet_stream id, uint64_t v, unsigned bytes)
+{
+	store_le64(e->at[id], v);
+	e->at[id] += bytes;
+}
+
+/* --- pass 1: capture order --- */
+
+static void
+encode_step(struct packet_encoder *e, uint32_t number, uint32_t count_before, uint32_t *last, uint32_t *before_last)
+{
+	struct conversation *v = e->conversations.v;
+	uint32_t fallen_behind = e->conversations.count - 1 - number;
+	if (number == count_before) {
+		PUT1(e, STEP, STEP_NEW);
+	} else if (number == *last) {
+		PUT1(e, STEP, STEP_AGAIN);
+	} else if (number == v[*last].follower) {
+		PUT1(e, STEP, STEP_FOLLOWER);
+	} else if (number == *before_last) {
+		PUT1(e, STEP, STEP_RETURN);
+	} else {
+		PUT1(e, STEP, STEP_BACK);
+		PUT2(e, BACK, fallen_behind);
+	}
+	v[*last].follower = number;
+	*before_last = *last;
+	*last = number;
+}
+
+/* libpcap's `host` also looks into ARP and RARP, and behind PPPoE; and into IP headers that were cut short. */
+static void
+note_raw_addresses(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct dissection *d, uint16_t linktype)
+{
+	uint32_t at = d->link_bytes, type = d->ethertype;
+	if (type == ETHER_ARP || type == ETHER_RARP) {
+		if (n - at >= 18)
+			e->ip4[e->ip4_count++] = load_be32(p + at + 14);
+		if (n - at >= 28)
+			e->ip4[e->ip4_count++] = load_be32(p + at + 24);
+		return;
+	}
+	if (type == ETHER_PPPOE && n - at >= 8) {
+		uint16_t ppp = load_be16(p + at + 6);
+		type = ppp == 0x21 ? ETHER_IP4 : ppp == 0x57 ? ETHER_IP6 : 0;
+		at += 8;
+	} else if (linktype != LINK_ETHERNET && linktype != LINK_SLL && linktype != LINK_SLL2) {
+		/* No ethertype: the first nibble tells, as far as these link types are known at all. */
+		type = at >= n ? 0 : p[at] >> 4 == 4 ? ETHER_IP4 : p[at] >> 4 == 6 ? ETHER_IP6 : 0;
+		e->opaque |= d->link_bytes == 0 && linktype != LINK_RAW && linktype != LINK_RAW_BSD &&
+		             linktype != LINK_RAW_OPENBSD && linktype != LINK_IPV4 && linktype != LINK_IPV6;
+	}
+	if (type == ETHER_IP4) {
+		if (n - at >= 16)
+			e->ip4[e->ip4_count++] = load_be32(p + at + 12);
+		if (n - at >= 20)
+			e->ip4[e->ip4_count++] = load_be32(p + at + 16);
+	} else if (type == ETHER_IP6) {
+		if (n - at >= 24)
+			memcpy(e->ip6[e->ip6_count++].address, p + at + 8, 16);
+		if (n - at >= 40)
+			memcpy(e->ip6[e->ip6_count++].address, p + at + 24, 16);
+	}
+	/* Ports and protocols of a packet cut short are not looked for. */
+	e->opaque |= type == ETHER_IP4 || type == ETHER_IP6;
+}
+
+static void
+encode_in_capture_order(struct packet_encoder *e, const struct frames *in, bool headers_only)
+{
+	uint32_t last = 0, before_last = 0;
+	for (uint32_t i = 0; i < in->count; i++) {
+		const struct frame *f = &in->v[i];
+		const uint8_t *p = in->bytes + f->at;
+		struct dissection d;
+		dissect(f->linktype, p, f->cap_len, &d);
+		uint32_t cap = headers_only ? dissect_headers_end(&d, p, f->cap_len) : f->cap_len;
+		uint32_t count_before = e->conversations.count;
+		uint32_t flow = conversations_add(&e->conversations, f, p, &d);
+		e->conversation[i] = flow / 2;
+		e->places[i] = (struct place){ f->at, f->wire_len, cap, flow & 1, (uint16_t)d.transport_at, (uint16_t)d.end };
+		e->conversations.v[flow / 2].rows++;
+		e->captured_bytes += cap;
+		e->wire_bytes += f->wire_len;
+		if (d.net == NET_RAW)
+			note_raw_addresses(e, p, cap, &d, f->linktype);
+		encode_step(e, flow / 2, count_before, &last, &before_last);
+	}
+}
+
+/* --- times --- */
+
+/* The largest of 1 s, 1 ms, 1 us, 1 ns that all times are multiples of. */
+static uint32_t
+time_unit(const struct frames *in)
+{
+	uint32_t unit = 1000000000;
+	for (uint32_t i = 0; i < in->count && unit > 1; i++)
+		while (in->v[i].ts_ns % unit)
+			unit /= 1000;
+	return unit;
+}
+
+static bool
+mostly_ascending(const struct frames *in)
+{
+	uint32_t back = 0;
+	for (uint32_t i = 1; i < in->count; i++)
+		back += in->v[i].ts_ns < in->v[i - 1].ts_ns;
+	return back <= in->count / 16;
+}
+
+static void
+encode_times(struct packet_encoder *e, const struct frames *in)
+{
+	uint32_t unit = time_unit(in);
+	bool is_signed = !mostly_ascending(in);
+	uint64_t before = in->v[0].ts_ns;
+	e->first_ns = e->last_ns = before;
+	put_le(e, STREAM_TIME_HEAD, is_signed, 1);
+	put_le(e, STREAM_TIME_HEAD, unit, 4);
+	put_le(e, STREAM_TIME_HEAD, before, 8);
+	for (uint32_t i = 0; i < in->count; i++) {
+		uint64_t now = in->v[i].ts_ns;
+		int64_t step = (int64_t)(now - before);
+		/* The common units divide without a division instruction. */
+		step = unit == 1000 ? step / 1000 : unit == 1 ? step : step / (int64_t)unit;
+		uint64_t v = is_signed ? (uint64_t)step << 1 ^ (uint64_t)(step >> 63) : (uint64_t)step;
+		if (v > UINT32_MAX) {
+			put_le(e, STREAM_TIME_JUMP, i, 4);
+			put_le(e, STREAM_TIME_JUMP, now, 8);
+			v = 0;
+		}
+		PUT4(e, TIME, (uint32_t)v);
+		before = now;
+		e->first_ns = now < e->first_ns ? now : e->first_ns;
+		e->last_ns = now > e->last_ns ? now : e->last_ns;
+	}
+}
+
+/* --- pass 2: conversation order --- */
+
+/* What the encoder of one record hands from layer to layer. */
+struct row {
+	const uint8_t *p;        /* the frame */
+	uint32_t wire_len, cap_len;
+	uint32_t ip_at, transport_at, end;
+	uint32_t payload_bytes;  /* of IP: transport header and data, as the IP length says */
+	uint64_t pseudo;         /* sum of the pseudo header's addresses */
+	uint32_t shape;
+};
+
+static inline void
+encode_ip_string(struct packet_encoder *e, struct row *r, struct side *s, const uint8_t *p, uint32_t n)
+{
+	if (n == 0 && s->ip_string == 0)
+		return;
+	uint32_t number = n == 0 ? 0 : strings_add(&e->strings, 0, p, n);
+	if (number != s->ip_string) {
+		r->shape |= SHAPE_SET(IP_STRING, 1);
+		PUT2(e, IP_STRING, number);
+		s->ip_string = number;
+	}
+}
+
+static inline void
+encode_ip_common(struct packet_encoder *e, struct row *r, struct side *s, uint8_t tos, uint8_t ttl, uint32_t ip_len,
+                 uint32_t stored_len)
+{
+	if (tos != s->tos) {
+		r->shape |= SHAPE_SET(TOS, 1);
+		PUT1(e, TOS, tos);
+		s->tos = tos;
+	}
+	if (ttl != s->ttl) {
+		r->shape |= SHAPE_SET(TTL, 1);
+		PUT1(e, TTL, ttl);
+		s->ttl = ttl;
+	}
+	if (ip_len != ip_len_expected(r->wire_len, r->ip_at, r->end)) {
+		r->shape |= SHAPE_SET(IP_LEN, 1);
+		PUT2(e, IP_LEN, stored_len);
+	}
+	uint32_t header = r->transport_at - r->ip_at;
+	r->payload_bytes = ip_len > header ? ip_len - header : 0;
+}
+
+static inline void
+encode_ip4(struct packet_encoder *e, struct row *r, struct side *s)
+{
+	const uint8_t *ip = r->p + r->ip_at;
+	uint32_t header = r->transport_at - r->ip_at;
+	uint16_t id = load_be16(ip + 4), frag = load_be16(ip + 6);
+	uint16_t step = id - s->ip_id;
+	if (step == 1) {
+		r->shape |= SHAPE_SET(IP_ID, IP_ID_NEXT);
+	} else if (step == 0) {
+		r->shape |= SHAPE_SET(IP_ID, IP_ID_SAME);
+	} else if (step == s->ip_id_step) {
+		r->shape |= SHAPE_SET(IP_ID, IP_ID_STEP);
+	} else {
+		r->shape |= SHAPE_SET(IP_ID, IP_ID_STORED);
+		PUT2(e, IP_ID, step);
+	}
+	s->ip_id = id;
+	s->ip_id_step = step;
+	if (frag != s->frag) {
+		r->shape |= SHAPE_SET(FRAG, 1);
+		PUT2(e, FRAG, frag);
+		s->frag = frag;
+	}
+	uint16_t sum = load_le16(ip + 10);
+	if (sum != checksum_of(sum_words(ip, header) - sum)) {
+		r->shape |= SHAPE_SET(IP_SUM, 1);
+		PUT2(e, IP_SUM, sum);
+	}
+	uint32_t ip_len = load_be16(ip + 2);
+	encode_ip_common(e, r, s, ip[1], ip[8], ip_len, ip_len);
+	encode_ip_string(e, r, s, ip + 20, header - 20);
+	r->pseudo = (uint64_t)load_le32(ip + 12) + load_le32(ip + 16);
+}
+
+static inline void
+encode_ip6(struct packet_encoder *e, struct row *r, struct side *s)
+{
+	const uint8_t *ip = r->p + r->ip_at;
+	uint32_t word = load_be32(ip), label = word & 0xfffff;
+	if (label != s->label) {
+		r->shape |= SHAPE_SET(FRAG, 1);
+		PUT3(e, LABEL, label);
+		s->label = label;
+	}
+	uint32_t payload = load_be16(ip + 4);
+	encode_ip_common(e, r, s, (uint8_t)(word >> 20), ip[7], payload + 40, payload);
+	encode_ip_string(e, r, s, ip + 40, r->transport_at - r->ip_at - 40);
+	r->pseudo = sum_words(ip + 8, 32);
+}
+
+/* The checksum at sum_at of a transport header of header bytes; length: what it covers, pseudo header included if any. */
+static inline void
+encode_sum(struct packet_encoder *e, struct row *r, struct side *s, uint32_t sum_at, uint32_t header, uint32_t length,
+           uint64_t pseudo, bool zero_is_none)
+{
+	const uint8_t *l4 = r->p + r->transport_at;
+	uint16_t field = load_le16(l4 + sum_at);
+	uint64_t headers = sum_words(l4, header) - field + pseudo;
+	unsigned how = SUM_STORED;
+	if (length >= header && r->cap_len - r->transport_at >= length) {
+		uint64_t all = headers + (length > header ? sum_words(l4 + header, length - header) : 0);
+		uint16_t right = checksum_of(all);
+		if (zero_is_none && right == 0)
+			right = 0xffff;
+		how = field == right ? SUM_RIGHT : SUM_STORED;
+	}
+	if (how == SUM_STORED) {
+		if (field == 0)
+			how = SUM_ZERO;
+		else if (field == checksum_of(headers + s->payload_sum))
+			how = SUM_LAST;
+		else if (field == fold16(pseudo))
+			how = SUM_PSEUDO;
+		else
+			put_le(e, STREAM_SUM, field, 2);
+	}
+	s->payload_sum = payload_sum_of(field, headers);
+	r->shape |= SHAPE_SET(SUM, how);
+}
+
+static inline uint64_t
+pseudo_sum(const struct row *r, uint32_t length, uint8_t proto)
+{
+	return r->pseudo + __builtin_bswap16((uint16_t)length) + (length >> 16) + ((uint32_t)proto << 8);
+}
+
+static inline void
+encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t header)
+{
+	const uint8_t *tcp = r->p + r->transport_at;
+	struct tcp_options at = tcp_options_find(tcp + 20, header - 20);
+	uint8_t string[44];
+	string[0] = tcp[12];
+	memcpy(string + 1, tcp + 20, header - 20);
+	if (at.timestamp_at)
+		memset(string + 1 + at.timestamp_at - 20, 0, 8);
+	if (at.sack_at)
+		memset(string + 1 + at.sack_at - 20, 0, 8u * at.sack_blocks);
+	const struct strings *known = &e->strings;
+	uint32_t n = header - 19, number = s->tcp_string, known_at = known->at[number];
+	if (known->at[number + 1] - known_at != n || !bytes_equal(known->bytes + known_at, string, n)) {
+		number = strings_add(&e->strings, 1, string, n);
+		r->shape |= SHAPE_SET(TCP_STRING, 1);
+		PUT2(e, TCP_STRING, number);
+		s->tcp_string = number;
+	}
+	if (at.sack_at) {
+		r->shape |= SHAPE_SET(SACKS, at.sack_blocks);
+		uint32_t ack = load_be32(tcp + 8);
+		for (uint32_t i = 0; i < 2u * at.sack_blocks; i++)
+			PUT4(e, SACK, load_be32(tcp + at.sack_at + 4 * i) - ack);
+	}
+	if (!at.timestamp_at)
+		return;
+	uint32_t val = load_be32(tcp + at.timestamp_at), ecr = load_be32(tcp + at.timestamp_at + 4);
+	uint32_t step = val - s->tsval;
+	if (step > 255) {
+		r->shape |= SHAPE_SET(TSVAL, TSVAL_STORED);
+		PUT4(e, TSVAL, zigzag(step));
+	} else if (step > 0) {
+		r->shape |= SHAPE_SET(TSVAL, TSVAL_SMALL);
+		PUT1(e, TSVAL_STEP, step);
+	}
+	s->tsval = val;
+	if (ecr == o->tsval) {
+		r->shape |= SHAPE_SET(TSECR, TSECR_OTHER);
+	} else if (ecr == s->tsecr) {
+		r->shape |= SHAPE_SET(TSECR, TSECR_SAME);
+	} else {
+		r->shape |= SHAPE_SET(TSECR, TSECR_STORED);
+		PUT4(e, TSECR, zigzag(ecr - s->tsecr));
+	}
+	s->tsecr = ecr;
+}
+
+static inline void
+encode_tcp(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o)
+{
+	const uint8_t *tcp = r->p + r->transport_at;
+	uint32_t header = (uint32_t)(tcp[12] >> 4) * 4;
+	uint32_t seq = load_be32(tcp + 4), ack = load_be32(tcp + 8);
+	uint16_t win = load_be16(tcp + 14), urg = load_be16(tcp + 18);
+	uint32_t data = r->payload_bytes > header ? r->payload_bytes - header : 0;
+	PUT1(e, TCP_FLAGS, tcp[13]);
+	uint32_t expected = s->seen ? s->next_seq : o->ack;
+	if (seq != expected) {
+		r->shape |= SHAPE_SET(SEQ, 1);
+		PUT4(e, SEQ, zigzag(seq - expected));
+	}
+	side_sent(s, seq, data, tcp[13]);
+	if (o->seen && ack == o->next_seq) {
+		r->shape |= SHAPE_SET(ACK, ACK_ALL);
+	} else if (ack == s->ack) {
+		r->shape |= SHAPE_SET(ACK, ACK_SAME);
+	} else if (o->seen && ack == o->next_seq_before) {
+		r->shape |= SHAPE_SET(ACK, ACK_BUT_LAST);
+	} else {
+		r->shape |= SHAPE_SET(ACK, ACK_STORED);
+		PUT4(e, ACK, zigzag(ack - (s->seen ? s->ack : o->next_seq)));
+	}
+	s->ack = ack;
+	if (win != s->win) {
+		r->shape |= SHAPE_SET(WIN, 1);
+		PUT2(e, WIN, (uint32_t)(win - s->win));
+		s->win = win;
+	}
+	if (urg != 0) {
+		r->shape |= SHAPE_SET(URG, 1);
+		PUT2(e, URG, urg);
+	}
+	encode_tcp_options(e, r, s, o, header);
+	encode_sum(e, r, s, 16, header, r->payload_bytes, pseudo_sum(r, r->payload_bytes, PROTO_TCP), false);
+}
+
+static inline void
+encode_udp(struct packet_encoder *e, struct row *r, struct side *s)
+{
+	const uint8_t *udp = r->p + r->transport_at;
+	uint32_t length = load_be16(udp + 4);
+	if (length != r->payload_bytes) {
+		r->shape |= SHAPE_SET(SEQ, 1);
+		PUT2(e, UDP_LEN, length);
+	}
+	encode_sum(e, r, s, 6, 8, length, pseudo_sum(r, length, PROTO_UDP), true);
+}
+
+static inline void
+encode_rest(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t rest)
+{
+	if (rest == s->rest) {
+		r->shape |= SHAPE_SET(ACK, REST_SAME);
+	} else if (rest == s->rest + 1) {
+		r->shape |= SHAPE_SET(ACK, REST_NEXT);
+	} else if (rest == o->rest) {
+		r->shape |= SHAPE_SET(ACK, REST_OTHER);
+	} else {
+		r->shape |= SHAPE_SET(ACK, REST_STORED);
+		PUT4(e, REST, rest);
+	}
+	s->rest = rest;
+}
+
+static inline void
+encode_transport(struct packet_encoder *e, struct row *r, unsigned transport, struct side *s, const struct side *o)
+{
+	const uint8_t *l4 = r->p + r->transport_at;
+	switch (transport) {
+	case TRANSPORT_TCP:
+		encode_tcp(e, r, s, o);
+		break;
+	case TRANSPORT_UDP:
+		encode_udp(e, r, s);
+		break;
+	case TRANSPORT_ICMP:
+		encode_rest(e, r, s, o, load_be32(l4 + 4));
+		encode_sum(e, r, s, 2, 8, r->payload_bytes, 0, false);
+		break;
+	case TRANSPORT_ICMP6:
+		encode_rest(e, r, s, o, load_be32(l4 + 4));
+		encode_sum(e, r, s, 2, 8, r->payload_bytes, pseudo_sum(r, r->payload_bytes, PROTO_ICMP6), false);
+		break;
+	case TRANSPORT_SCTP:
+		encode_rest(e, r, s, o, load_be32(l4 + 4));
+		put_le(e, STREAM_SUM, load_le32(l4 + 8), 4);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Captured length, and the bytes behind the headers. Returns how many these are. */
+static inline uint32_t
+encode_behind(struct packet_encoder *e, struct row *r)
+{
+	if (r->cap_len == r->end) {
+		r->shape |= SHAPE_SET(CAP, CAP_HEADERS);
+		return 0;
+	}
+	if (r->cap_len == r->wire_len) {
+		r->shape |= SHAPE_SET(CAP, CAP_WIRE);
+	} else {
+		r->shape |= SHAPE_SET(CAP, CAP_STORED);
+		PUT4(e, CAP, r->cap_len);
+	}
+	uint32_t n = r->cap_len - r->end;
+	memcpy(e->at[STREAM_BYTES], r->p + r->end, n);
+	e->at[STREAM_BYTES] += n;
+	return n;
+}
+
+static inline uint16_t
+number_shape(struct packet_encoder *e, uint32_t shape)
+{
+	if (shape != e->last_shape) {
+		bool fresh;
+		e->last_shape = shape;
+		e->last_shape_number = intern_key(&e->shapes, shape, &fresh);
+		if (fresh)
+			e->shape_word[e->last_shape_number] = shape;
+	}
+	return (uint16_t)e->last_shape_number;
+}
+
+static void
+encode_conversation(struct packet_encoder *e, const struct frames *in, const struct conversation *v, uint32_t row)
+{
+	struct side sides[2] = { 0 };
+	uint64_t extra = 0;
+	unsigned net = v->what >> 32 & 3, transport = v->what >> 36 & 15;
+	uint32_t ip_at = e->conversations.links.at[v->link[0] + 1] - e->conversations.links.at[v->link[0]];
+	uint32_t ip_at_1 = v->link[1] == LINK_UNSET
+	                           ? ip_at
+	                           : e->conversations.links.at[v->link[1] + 1] - e->conversations.links.at[v->link[1]];
+	for (uint32_t last = row + v->rows; row < last; row++) {
+		/* The records of a conversation are far apart: fetch their headers ahead. */
+		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at);
+		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at + 64);
+		const struct place *at = &e->rows[row];
+		uint32_t dir = at->dir;
+		struct side *s = &sides[dir];
+		const struct side *o = &sides[dir ^ 1];
+		struct row r = {
+			.p = in->bytes + at->at,
+			.wire_len = at->wire_len,
+			.cap_len = at->cap_len,
+			.ip_at = dir ? ip_at_1 : ip_at,
+			.transport_at = at->transport_at,
+			.end = at->end,
+			.shape = SHAPE_SET(DIR, dir),
+		};
+		PUT4(e, WIRE, r.wire_len);
+		if (net == NET_IP4)
+			encode_ip4(e, &r, s);
+		else if (net == NET_IP6)
+			encode_ip6(e, &r, s);
+		encode_transport(e, &r, transport, s, o);
+		s->seen = true;
+		extra += encode_behind(e, &r);
+		e->shape[row] = number_shape(e, r.shape);
+	}
+	struct writer w = writer_of(e->at[STREAM_EXTRA], 10);
+	put_varint(&w, extra);
+	e->at[STREAM_EXTRA] = w.at;
+}
+
+static void
+encode_in_conversation_order(struct packet_encoder *e, const struct frames *in)
+{
+	struct conversation *v = e->conversations.v;
+	uint32_t row = 0;
+	for (uint32_t c = 0; c < e->conversations.count; c++) {
+		v[c].next_row = row;
+		row += v[c].rows;
+	}
+	for (uint32_t i = 0; i < in->count; i++)
+		e->rows[v[e->conversation[i]].next_row++] = e->places[i];
+	memset(e->rows + in->count, 0, PREFETCH_ROWS * sizeof *e->rows);
+	row = 0;
+	for (uint32_t c = 0; c < e->conversations.count; c++) {
+		encode_conversation(e, in, &v[c], row);
+		row += v[c].rows;
+	}
+}
+
+/* Shapes get their final numbers, most frequent first, so that one byte does for nearly all. */
+static void
+encode_shapes(struct packet_encoder *e, uint32_t records)
+{
+	uint32_t shapes = e->shapes.count;
+	uint32_t *count = e->shape_count;
+	memset(count, 0, shapes * sizeof *count);
+	for (uint32_t i = 0; i < records; i++)
+		count[e->shape[i]]++;
+	for (uint32_t i = 0; i < shapes; i++)
+		e->sort[i] = (uint64_t)(UINT32_MAX - count[i]) << 32 | i;
+	radix_sort(e->sort, e->sort_spare, shapes, 32, 64);
+	for (uint32_t i = 0; i < shapes; i++) {
+		uint32_t first = (uint32_t)e->sort[i];
+		put_le(e, STREAM_SHAPES, e->shape_word[first], 4);
+		count[first] = i;
+	}
+	for (uint32_t i = 0; i < records; i++) {
+		uint32_t number = count[e->shape[i]];
+		PUT1(e, SHAPE, number < 255 ? number : 255);
+		if (number >= 255)
+			PUT2(e, SHAPE_WIDE, number - 255);
+	}
+}
+
+/* --- the dictionary --- */
+
+static void
+encode_links(struct packet_encoder *e)
+{
+	const struct strings *links = &e->conversations.links;
+	for (uint32_t i = 0; i < links->index.count; i++) {
+		uint32_t n = links->at[i + 1] - links->at[i];
+		put_le(e, STREAM_LINK_META, links->tag[i], 4);
+		put_le(e, STREAM_LINK_META, n, 1);
+	}
+	memcpy(e->at[STREAM_LINK_BYTES], links->bytes, links->used);
+	e->at[STREAM_LINK_BYTES] += links->used;
+}
+
+static void
+encode_strings(struct packet_encoder *e)
+{
+	const struct strings *s = &e->strings;
+	for (uint32_t i = 0; i < s->index.count; i++)
+		put_le(e, STREAM_STRING_LENGTHS, s->at[i + 1] - s->at[i], 1);
+	memcpy(e->at[STREAM_STRING_BYTES], s->bytes, s->used);
+	e->at[STREAM_STRING_BYTES] += s->used;
+}
+
+/* Sorts the IPv4 addresses of all conversations, stores them and gives each end its index. */
+static void
+encode_ip4_addresses(struct packet_encoder *e, uint32_t *index_of_end)
+{
+	uint32_t n = 0, distinct = 0, before = 0;
+	for (uint32_t c = 0; c < e->conversations.count; c++) {
+		const struct tuple *t = &e->tuples[c];
+		if (t->net != NET_IP4)
+			continue;
+		e->sort[n++] = (uint64_t)load_be32(t->src) << 32 | c * 2;
+		e->sort[n++] = (uint64_t)load_be32(t->dst) << 32 | (c * 2 + 1);
+	}
+	radix_sort(e->sort, e->sort_spare, n, 32, 64);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t address = (uint32_t)(e->sort[i] >> 32);
+		if (i == 0 || address != before) {
+			PUT4(e, IP4, address - before);
+			e->ip4[e->ip4_count++] = before = address;
+			distinct++;
+		}
+		index_of_end[(uint32_t)e->sort[i]] = distinct - 1;
+	}
+}
+
+static int
+compare_ip6(const void *a, const void *b)
+{
+	return memcmp(((const struct ip6_reference *)a)->address, ((const struct ip6_reference *)b)->address, 16);
+}
+
+static void
+encode_ip6_addresses(struct packet_encoder *e, uint32_t *index_of_end)
+{
+	struct ip6_reference *v6 = e->ip6 + e->ip6_count; /* behind those noted for the index only */
+	uint32_t n = 0, distinct = 0;
+	for (uint32_t c = 0; c < e->conversations.count; c++) {
+		const struct tuple *t = &e->tuples[c];
+		if (t->net != NET_IP6)
+			continue;
+		for (uint32_t end = 0; end < 2; end++) {
+			v6[n].end = c * 2 + end;
+			memcpy(v6[n++].address, end ? t->dst : t->src, 16);
+		}
+	}
+	qsort(v6, n, sizeof *v6, compare_ip6);
+	for (uint32_t i = 0; i < n; i++) {
+		if (i == 0 || memcmp(v6[i].address, v6[i - 1].address, 16) != 0) {
+			memcpy(e->at[STREAM_IP6], v6[i].address, 16);
+			e->at[STREAM_IP6] += 16;
+			distinct++;
+		}
+		index_of_end[v6[i].end] = distinct - 1;
+	}
+	e->ip6_count += n;
+}
+
+static void
+note_transport(struct packet_encoder *e, const struct tuple *v)
+{
+	if (v->transport == TRANSPORT_TCP || v->transport == TRANSPORT_UDP || v->transport == TRANSPORT_SCTP) {
+		e->port_seen[v->sport / 64] |= (uint64_t)1 << v->sport % 64;
+		e->port_seen[v->dport / 64] |= (uint64_t)1 << v->dport % 64;
+	}
+	if (v->net != NET_RAW)
+		e->protos[v->proto] = e->protos[v->first_proto] = 1;
+}
+
+static void
+encode_dictionary(struct packet_encoder *e)
+{
+	uint32_t *index = e->address_index;
+	for (uint32_t c = 0; c < e->conversations.count; c++)
+		conversation_tuple(&e->conversations.v[c], &e->tuples[c]);
+	encode_links(e);
+	encode_ip4_addresses(e, index);
+	encode_ip6_addresses(e, index);
+	for (uint32_t c = 0; c < e->conversations.count; c++) {
+		const struct conversation *v = &e->conversations.v[c];
+		const struct tuple *t = &e->tuples[c];
+		uint64_t kind = t->net | (uint64_t)t->transport << 8 | (uint64_t)t->proto << 16 |
+		                (uint64_t)t->first_proto << 24 | (uint64_t)t->flags << 32;
+		bool fresh;
+		uint32_t number = intern_key(&e->kinds, kind, &fresh);
+		if (fresh)
+			put_le(e, STREAM_KINDS, kind, 5);
+		PUT2(e, KIND, number);
+		/* A direction without records gets the link header of the other one. */
+		uint64_t path = v->link[0] | (v->link[1] == LINK_UNSET ? v->link[0] : v->link[1]) << 16;
+		number = intern_key(&e->paths, path, &fresh);
+		if (fresh)
+			put_le(e, STREAM_PATHS, path, 4);
+		PUT2(e, PATH, number);
+		PUT2(e, ROWS, v->rows - 1);
+		if (t->net != NET_RAW) {
+			PUT3(e, SRC, index[c * 2]);
+			PUT3(e, DST, index[c * 2 + 1]);
+		}
+		if (t->transport != TRANSPORT_NONE) {
+			PUT2(e, SPORT, t->sport);
+			PUT2(e, DPORT, t->dport);
+		}
+		note_transport(e, t);
+	}
+}
+
+/* --- for the index --- */
+
+static void
+finish_index(struct packet_encoder *e)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < e->ip4_count; i++)
+		e->sort[i] = e->ip4[i];
+	radix_sort(e->sort, e->sort_spare, e->ip4_count, 0, 32);
+	for (uint32_t i = 0; i < e->ip4_count; i++)
+		if (i == 0 || e->sort[i] != e->sort[i - 1])
+			e->ip4[n++] = (uint32_t)e->sort[i];
+	e->ip4_count = n;
+
+	qsort(e->ip6, e->ip6_count, sizeof *e->ip6, compare_ip6);
+	n = 0;
+	for (uint32_t i = 0; i < e->ip6_count; i++)
+		if (i == 0 || memcmp(e->ip6[i].address, e->ip6[i - 1].address, 16) != 0)
+			memcpy(e->ip6_addresses[n++], e->ip6[i].address, 16);
+	e->ip6_count = n;
+
+	for (uint32_t i = 0; i < 65536 / 64; i++)
+		for (uint64_t word = e->port_seen[i]; word; word &= word - 1)
+			e->ports[e->port_count++] = (uint16_t)(i * 64 + (uint32_t)__builtin_ctzll(word));
+	for (uint32_t i = 0; i < 256; i++)
+		if (e->protos[i])
+			e->protos[e->proto_count++] = (uint8_t)i;
+}
+
+void
+packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_only)
+{
+	conversations_reset(&e->conversations);
+	strings_reset(&e->strings);
+	strings_add(&e->strings, 0, (const uint8_t *)"", 0);
+	intern_reset(&e->shapes);
+	intern_reset(&e->kinds);
+	intern_reset(&e->paths);
+	e->last_shape = UINT32_MAX;
+	memcpy(e->at, e->start, sizeof e->at);
+	e->ip4_count = e->ip6_count = e->port_count = e->proto_count = 0;
+	memset(e->port_seen, 0, sizeof e->port_seen);
+	memset(e->protos, 0, sizeof e->protos);
+	e->opaque = false;
+	e->wire_bytes = e->captured_bytes = 0;
+
+	encode_in_capture_order(e, in, headers_only);
+	encode_times(e, in);
+	encode_in_conversation_order(e, in);
+	encode_shapes(e, in->count);
+	encode_strings(e);
+	encode_dictionary(e);
+	finish_index(e);
+}

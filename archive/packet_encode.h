@@ -1,0 +1,55 @@
+/* Frames to the streams of a packet block. Used by the block encoder only. */
+#ifndef ARCHIVE_PACKET_ENCODE_H
+#define ARCHIVE_PACKET_ENCODE_H
+
+#include "archive/conversation.h"
+#include "archive/packet_model.h"
+
+#define PREFETCH_ROWS 16u
+
+struct place {                     /* what pass 1 found in one record */
+	uint32_t at;               /* of its bytes */
+	uint32_t wire_len;
+	uint32_t cap_len : 31;     /* to be kept */
+	uint32_t dir : 1;
+	uint16_t transport_at, end;
+};
+
+struct ip6_reference {
+	uint8_t  address[16];
+	uint32_t end;              /* conversation times two, plus 1 for the destination */
+};
+
+struct packet_encoder {
+	struct conversations conversations;
+	struct strings strings;    /* number 0 is the empty one */
+	struct intern shapes, kinds, paths;
+	uint32_t last_shape, last_shape_number;
+	uint32_t *conversation;    /* by record */
+	struct place *places;      /* by record */
+	struct place *rows;        /* the same by row */
+	struct tuple *tuples;      /* by conversation */
+	uint16_t *shape;           /* by row, in order of first appearance */
+	uint32_t *shape_word, *shape_count;
+	uint64_t *sort, *sort_spare;
+	uint32_t *address_index;   /* by end of a conversation: two times its number, plus 1 for the destination */
+	uint8_t  *start[STREAM_COUNT], *at[STREAM_COUNT];
+
+	/* for the index */
+	uint32_t *ip4;
+	struct ip6_reference *ip6;
+	uint8_t (*ip6_addresses)[16];
+	uint16_t *ports;
+	uint64_t  port_seen[65536 / 64];
+	uint8_t   protos[256];
+	uint32_t  ip4_count, ip6_count, port_count, proto_count;
+	bool      opaque;
+	uint64_t  wire_bytes, captured_bytes, first_ns, last_ns;
+};
+
+enum err packet_encoder_init(struct packet_encoder *e);
+void     packet_encoder_fini(struct packet_encoder *e);
+/* Fills the streams (start[] to at[]) and the index fields. */
+void     packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_only);
+
+#endif

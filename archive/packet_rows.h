@@ -1,0 +1,70 @@
+/* The decoder's state, and the part of it that walks the records of a conversation: predicted fields, and the frames
+ * rebuilt from them. Used by packet_decode.c only. */
+#ifndef ARCHIVE_PACKET_ROWS_H
+#define ARCHIVE_PACKET_ROWS_H
+
+#include "archive/packet_decode.h"
+
+#define ROW_COLUMNS ((unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP | BATCH_BYTES))
+
+/* Streams of which a record takes a number of values that its shape and its conversation's kind tell. */
+#define ROW_USES(F)                                                                                  \
+	F(IP_ID) F(FRAG) F(LABEL) F(TOS) F(TTL) F(IP_SUM) F(IP_LEN) F(IP_STRING) F(SEQ) F(UDP_LEN) F(ACK) F(REST) F(WIN) \
+	F(URG) F(TCP_STRING) F(TSVAL_STEP) F(TSVAL) F(TSECR) F(SACK) F(CAP) F(SUM) F(SCTP_SUM)
+
+enum row_use {
+#define F(id) USE_##id,
+	ROW_USES(F)
+#undef F
+	USE_COUNT
+};
+#define USE_LANES 32
+
+typedef uint8_t use_lanes __attribute__((vector_size(USE_LANES)));
+
+union uses {               /* of one record with one shape */
+	use_lanes v;
+	uint8_t n[USE_LANES];
+};
+
+struct cursors {           /* where a conversation's values start in each of those streams */
+	uint32_t at[USE_COUNT];
+};
+
+struct packet_decoder {
+	struct batch batch;
+	struct unpacker *unpacker;
+	uint8_t *stream[STREAM_COUNT];
+	uint32_t length[STREAM_COUNT];
+	uint32_t records;
+
+	struct link *links;
+	uint32_t *ip4;
+	struct flow *flows;
+	uint32_t *start;
+	uint32_t *next_row, *follower, *row_of;
+	uint64_t *times, *ts;
+	uint8_t  *dir, *tcp_flags, *tos, *ttl;
+	uint32_t *wire_len, *cap_len, *ip_len, *tcp_seq, *tcp_ack;
+	uint16_t *ip_id, *ip_frag, *tcp_win;
+
+	uint32_t *shape_words;     /* by shape number */
+	uint16_t *shape;           /* by row */
+	union uses *uses;          /* by shape number */
+	struct cursors *cursors;   /* by conversation */
+	uint32_t *extra;           /* by conversation: where its bytes in BYTES start */
+	uint32_t *string_at;       /* by string: where it starts in STRING_BYTES */
+	uint32_t string_count;
+	bool have_rows;
+
+	uint32_t *conversation_of; /* by row */
+	uint8_t  *built;           /* by conversation: its frames are in image */
+	uint32_t *image_at;        /* by row */
+	uint8_t  *image;
+	uint32_t image_bytes;
+};
+
+/* Prepares rows: cursors, and the columns asked for. */
+enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);
+
+#endif

@@ -1,0 +1,106 @@
+/* A segment: an immutable file of up to SEGMENT_BLOCKS_MAX sealed blocks of one stream, with a sealed footer that holds
+ * the block table, the distinct addresses, ports and protocols with the set of blocks each occurs in, and the root of a
+ * hash tree over the stored bytes. docs/format.md has the layout.
+ *
+ * A set of blocks of one segment is a 64-bit word: bit i is block i.
+ */
+#ifndef ARCHIVE_SEGMENT_H
+#define ARCHIVE_SEGMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+
+#define SEGMENT_KEY_BYTES  32
+#define SEGMENT_HASH_BYTES 32
+#define ARCHIVE_ID_BYTES   16
+
+struct segment_name {              /* in the clear in the file's first bytes; also additional data of every seal */
+	uint8_t  archive[ARCHIVE_ID_BYTES];
+	uint64_t id;               /* 1.., never used twice in an archive */
+	uint32_t key_slot;         /* which key of the keystore opens it */
+	uint32_t stream;           /* stream number */
+};
+
+struct block_info {
+	uint64_t at;               /* file offset of the stored block */
+	uint32_t stored_bytes;
+	uint32_t records;
+	uint64_t first_ns, last_ns;/* earliest and latest record (not necessarily the first and last one) */
+	uint64_t wire_bytes, captured_bytes; /* sums over the records */
+	uint8_t  hash[SEGMENT_HASH_BYTES];   /* BLAKE2b-256 of the stored block */
+};
+
+struct segment_totals {
+	uint32_t blocks;
+	uint64_t records, wire_bytes, captured_bytes;
+	uint64_t first_ns, last_ns;
+	uint64_t file_bytes;       /* all of the file */
+	uint64_t footer_bytes;     /* of these, footer (block table and address, port, protocol tables) */
+	uint8_t  root[SEGMENT_HASH_BYTES];
+};
+
+/* --- writing: one writer, then never again --- */
+struct block;                      /* archive/block.h: an encoded, not yet sealed block */
+struct segment_writer;
+
+/* Creates path (ERR_EXISTS when there) for blocks of the named stream. key is copied. stream_name goes into the footer,
+ * so that an index can be rebuilt from segments alone. */
+enum err segment_create(struct segment_writer **out, const char *path, const struct segment_name *name,
+                        const uint8_t key[SEGMENT_KEY_BYTES], const char *stream_name);
+/* The number of the next block, and what block_seal() needs for it (both borrowed from the writer). */
+uint32_t segment_next_block(const struct segment_writer *w, const uint8_t **key, const struct segment_name **name);
+/* Appends a block sealed for that number. */
+enum err segment_append(struct segment_writer *w, const struct block *b);
+/* True when the next block belongs into a new segment. */
+bool     segment_full(const struct segment_writer *w);
+/* Writes the footer and makes the file durable (fdatasync). The writer stays open for segment_writer_close(). */
+enum err segment_finish(struct segment_writer *w, struct segment_totals *totals);
+/* The hashed terms for the segment filter: every distinct IPv4 and IPv6 address of the finished segment. Borrowed. */
+void     segment_addresses(const struct segment_writer *w, const uint32_t **ip4, uint32_t *ip4_count,
+                           const uint8_t (**ip6)[16], uint32_t *ip6_count);
+void     segment_writer_close(struct segment_writer **w);
+
+/* --- reading --- */
+struct segment;
+
+/* The clear name of a segment file, to look up its key. ERR_FORMAT when the file is none or damaged there,
+ * ERR_UNSUPPORTED for another format version (both named). */
+enum err segment_read_name(const char *path, struct segment_name *name);
+/* Opens and authenticates header, trailer and block table. ERR_FORMAT names what is damaged; ERR_DENIED: the key is not
+ * this segment's (or the header was changed). */
+enum err segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_KEY_BYTES]);
+void     segment_close(struct segment **s);
+const struct segment_name   *segment_name_of(const struct segment *s);
+const struct segment_totals *segment_totals_of(const struct segment *s);
+const char                  *segment_stream_name(const struct segment *s);
+const struct block_info     *segment_blocks(const struct segment *s); /* segment_totals_of()->blocks of them */
+
+/* Which blocks hold at least one record with an IPv4 address in [first, last] (host order), as source or destination, at
+ * any place where libpcap's `host` could look, ARP included. */
+enum err segment_find_ip4(struct segment *s, uint32_t first, uint32_t last, uint64_t *blocks);
+enum err segment_find_ip6(struct segment *s, const uint8_t first[16], const uint8_t last[16], uint64_t *blocks);
+/* The same for a TCP, UDP or SCTP port range, and for an IP protocol or next header. Blocks with records whose headers
+ * were not understood (opaque) are in every answer. */
+enum err segment_find_port(struct segment *s, uint16_t first, uint16_t last, uint64_t *blocks);
+enum err segment_find_proto(struct segment *s, uint8_t proto, uint64_t *blocks);
+/* All distinct addresses (for a rebuild of the segment filter); arrays owned by the segment. */
+enum err segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t *ip4_count,
+                               const uint8_t (**ip6)[16], uint32_t *ip6_count);
+
+/* A block decoder: buffers for one block at a time, reused. One per thread; any number of segments. */
+struct batch;
+struct block_decoder;
+enum err block_decoder_open(struct block_decoder **out);
+void     block_decoder_close(struct block_decoder **d);
+/* Decodes the asked columns (BATCH_ bits) of one block. *out is valid until the next load or close. ERR_FORMAT names
+ * segment file, block and column. bytes_read (may be NULL) grows by what was read from the file. */
+enum err segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
+                      const struct batch **out, uint64_t *bytes_read);
+/* Authenticates and hashes one stored block without decoding; then decodes all columns. For fsck: the sentence names
+ * segment, block and column. */
+enum err segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d);
+
+#endif

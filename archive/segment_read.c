@@ -1,0 +1,612 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/block.h"
+#include "archive/packet_decode.h"
+#include "archive/postings.h"
+#include "archive/seal.h"
+#include "archive/segment_format.h"
+#include "base/io.h"
+
+#define TAIL_BYTES  (16u << 10) /* read at once from the end: trailer and, nearly always, the main page */
+#define MAIN_BYTES_MAX (16u << 20)
+#define PAGES_MAX   (64u << 10)
+
+struct table {
+	struct page_entry *pages;
+	uint32_t count, first_number; /* the number its first page is sealed under */
+};
+
+struct segment {
+	char path[PATH_BYTES];
+	int fd;
+	uint8_t *key;                /* sodium_malloc */
+	struct segment_name name;
+	struct segment_totals totals;
+	char stream_name[STREAM_NAME_BYTES];
+	struct block_info blocks[SEGMENT_BLOCKS_MAX];
+	uint64_t opaque, footer_at;
+	struct table tables[TABLE_COUNT];
+	struct unpacker *unpacker;
+	uint32_t *ip4;               /* once asked for */
+	uint8_t (*ip6)[16];
+};
+
+struct block_decoder {
+	struct packet_decoder *packet;
+	uint8_t *stored;
+	size_t room;
+};
+
+static enum err
+parse_header(const uint8_t *p, const char *path, struct segment_name *name)
+{
+	struct {
+#define F(codec, type, field, description) type field;
+		SEGMENT_HEADER(F)
+#undef F
+	} h;
+	struct reader r = reader_of(p, SEGMENT_HEADER_BYTES);
+#define F(codec, type, field, description) h.field = reader_##codec(&r);
+	SEGMENT_HEADER(F)
+#undef F
+	uint8_t check[8];
+	short_hash(p, SEGMENT_HEADER_BYTES - 8, check);
+	if (h.magic != SEGMENT_MAGIC)
+		return fail(ERR_FORMAT, "%s: not a segment file", path);
+	if (memcmp(check, p + SEGMENT_HEADER_BYTES - 8, 8) != 0)
+		return fail(ERR_FORMAT, "%s: the header is damaged", path);
+	if (h.version != SEGMENT_VERSION)
+		return fail(ERR_UNSUPPORTED, "%s: segment format version %u; this program knows version %u", path,
+		            h.version, SEGMENT_VERSION);
+	*name = (struct segment_name){ .id = h.id, .key_slot = h.key_slot, .stream = h.stream };
+	memcpy(name->archive, reader_view(&r, ARCHIVE_ID_BYTES), ARCHIVE_ID_BYTES);
+	return OK;
+}
+
+static enum err
+read_header(int fd, const char *path, struct segment_name *name)
+{
+	uint8_t bytes[SEGMENT_HEADER_BYTES];
+	enum err e = io_pread(fd, bytes, sizeof bytes, 0, path);
+	return e == OK ? parse_header(bytes, path, name) : e;
+}
+
+enum err
+segment_read_name(const char *path, struct segment_name *name)
+{
+	int fd = -1;
+	TRY(io_open(&fd, path));
+	enum err e = read_header(fd, path, name);
+	io_close(&fd);
+	return e;
+}
+
+/* Opens n sealed bytes in place. */
+static enum err
+open_page(const struct segment *s, uint32_t number, uint8_t *p, size_t n, const char *what)
+{
+	enum err e = unseal(s->key, &s->name, SEAL_FOOTER, number, p, n, p);
+	return e == OK ? OK : fail_prefix(e, "%s: %s: ", s->path, what);
+}
+
+static enum err
+parse_tables(struct segment *s, struct reader *r)
+{
+	uint32_t number = 1;
+	for (unsigned t = 0; t < TABLE_COUNT; t++) {
+		struct table *table = &s->tables[t];
+		table->count = reader_le32(r);
+		table->first_number = number;
+		if (!reader_ok(r) || table->count > PAGES_MAX || table->count > reader_left(r) / PAGE_ENTRY_BYTES)
+			return fail(ERR_FORMAT, "%s: index directory is damaged", s->path);
+		table->pages = calloc(table->count + 1, sizeof *table->pages);
+		if (!table->pages)
+			return fail(ERR_NOMEM, "out of memory");
+		for (uint32_t i = 0; i < table->count; i++) {
+			struct page_entry *e = &table->pages[i];
+#define F(codec, type, name, description) e->name = reader_##codec(r);
+			PAGE_ENTRY(F)
+#undef F
+			if (e->entries == 0 || e->entries > POSTINGS_PAGE || e->at < s->footer_at ||
+			    e->at > s->totals.file_bytes || e->sealed_bytes > s->totals.file_bytes - e->at ||
+			    e->sealed_bytes > postings_page_bound() + SEAL_TAG_BYTES)
+				return fail(ERR_FORMAT, "%s: index directory is damaged", s->path);
+		}
+		number += table->count;
+	}
+	return OK;
+}
+
+static enum err
+parse_blocks(struct segment *s, struct reader *r)
+{
+	uint64_t at = SEGMENT_HEADER_BYTES, records = 0;
+	for (uint32_t i = 0; i < s->totals.blocks; i++) {
+		struct block_info *b = &s->blocks[i];
+#define F(codec, type, name, description) b->name = reader_##codec(r);
+		BLOCK_ENTRY(F)
+#undef F
+		const uint8_t *hash = reader_view(r, SEGMENT_HASH_BYTES);
+		if (!hash || b->at != at || b->records == 0 || b->records > BLOCK_RECORDS_MAX ||
+		    b->stored_bytes < BLOCK_HEADER_BYTES || b->stored_bytes > s->footer_at - at)
+			return fail(ERR_FORMAT, "%s: block table is damaged at block %u", s->path, i);
+		memcpy(b->hash, hash, SEGMENT_HASH_BYTES);
+		at += b->stored_bytes;
+		records += b->records;
+	}
+	if (at != s->footer_at || records != s->totals.records)
+		return fail(ERR_FORMAT, "%s: block table does not add up", s->path);
+	return OK;
+}
+
+static enum err
+parse_main(struct segment *s, const uint8_t *p, size_t n)
+{
+	struct reader r = reader_of(p, n);
+	struct {
+#define F(codec, type, name, description) type name;
+		SEGMENT_TOTALS(F)
+#undef F
+	} t;
+#define F(codec, type, name, description) t.name = reader_##codec(&r);
+	SEGMENT_TOTALS(F)
+#undef F
+	s->totals.records = t.records;
+	s->totals.wire_bytes = t.wire_bytes;
+	s->totals.captured_bytes = t.captured_bytes;
+	s->totals.first_ns = t.first_ns;
+	s->totals.last_ns = t.last_ns;
+	s->opaque = t.opaque;
+	uint16_t name_bytes = reader_le16(&r);
+	const uint8_t *name = reader_view(&r, name_bytes);
+	if (!name || name_bytes >= STREAM_NAME_BYTES)
+		return fail(ERR_FORMAT, "%s: footer is damaged", s->path);
+	memcpy(s->stream_name, name, name_bytes);
+	TRY(parse_blocks(s, &r));
+	TRY(parse_tables(s, &r));
+	return reader_done(&r) ? OK : fail(ERR_FORMAT, "%s: footer with bytes left over", s->path);
+}
+
+/* Trailer and main page; tail holds the last tail_bytes of the file. */
+static enum err
+read_footer(struct segment *s, uint8_t *tail, size_t tail_bytes)
+{
+	uint64_t size = s->totals.file_bytes;
+	const uint8_t *p = tail + tail_bytes - SEGMENT_TRAILER_BYTES;
+	struct {
+#define F(codec, type, name, description) type name;
+		SEGMENT_TRAILER(F)
+#undef F
+	} t;
+	struct reader r = reader_of(p, SEGMENT_TRAILER_BYTES);
+#define F(codec, type, name, description) t.name = reader_##codec(&r);
+	SEGMENT_TRAILER(F)
+#undef F
+	uint8_t check[8];
+	short_hash(p, SEGMENT_TRAILER_BYTES - 8, check);
+	if (t.magic != SEGMENT_TRAILER_MAGIC || memcmp(check, p + SEGMENT_TRAILER_BYTES - 8, 8) != 0)
+		return fail(ERR_FORMAT, "%s: the trailer is damaged or missing (file cut short?)", s->path);
+	if (t.main_at > size - SEGMENT_TRAILER_BYTES || t.main_bytes != size - SEGMENT_TRAILER_BYTES - t.main_at ||
+	    t.main_bytes < SEAL_TAG_BYTES || t.main_bytes > MAIN_BYTES_MAX || t.footer_at > t.main_at ||
+	    t.blocks == 0 || t.blocks > SEGMENT_BLOCKS_MAX)
+		return fail(ERR_FORMAT, "%s: the trailer contradicts the file", s->path);
+	memcpy(s->totals.root, reader_view(&r, SEGMENT_HASH_BYTES), SEGMENT_HASH_BYTES);
+	s->totals.blocks = t.blocks;
+	s->totals.footer_bytes = size - t.footer_at;
+	s->footer_at = t.footer_at;
+	uint8_t *page = NULL, *large = NULL;
+	if (t.main_bytes + SEGMENT_TRAILER_BYTES <= tail_bytes) {
+		page = tail + tail_bytes - SEGMENT_TRAILER_BYTES - t.main_bytes;
+	} else {
+		page = large = malloc(t.main_bytes);
+		if (!large)
+			return fail(ERR_NOMEM, "out of memory");
+	}
+	enum err e = large ? io_pread(s->fd, large, t.main_bytes, t.main_at, s->path) : OK;
+	if (e == OK)
+		e = open_page(s, 0, page, t.main_bytes, "footer");
+	if (e == OK)
+		e = parse_main(s, page, t.main_bytes - SEAL_TAG_BYTES);
+	free(large);
+	return e;
+}
+
+static enum err
+segment_read(struct segment *s)
+{
+	uint8_t tail[TAIL_BYTES];
+	TRY(io_open(&s->fd, s->path));
+	TRY(read_header(s->fd, s->path, &s->name));
+	TRY(io_size(s->fd, &s->totals.file_bytes, s->path));
+	if (s->totals.file_bytes < SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES)
+		return fail(ERR_FORMAT, "%s: cut short at %llu bytes", s->path,
+		            (unsigned long long)s->totals.file_bytes);
+	size_t n = s->totals.file_bytes < TAIL_BYTES ? s->totals.file_bytes : TAIL_BYTES;
+	TRY(io_pread(s->fd, tail, n, s->totals.file_bytes - n, s->path));
+	TRY(read_footer(s, tail, n));
+	return unpacker_open(&s->unpacker);
+}
+
+enum err
+segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_KEY_BYTES])
+{
+	if (strlen(path) >= PATH_BYTES)
+		return fail(ERR_LIMIT, "%s: path too long", path);
+	TRY(seal_start());
+	struct segment *s = calloc(1, sizeof *s);
+	if (!s)
+		return fail(ERR_NOMEM, "out of memory");
+	s->fd = -1;
+	strcpy(s->path, path);
+	s->key = sodium_malloc(SEGMENT_KEY_BYTES);
+	enum err e = OK;
+	if (s->key)
+		memcpy(s->key, key, SEGMENT_KEY_BYTES);
+	else
+		e = fail(ERR_NOMEM, "out of memory");
+	if (e == OK)
+		e = segment_read(s);
+	if (e != OK) {
+		segment_close(&s);
+		return e;
+	}
+	*out = s;
+	return OK;
+}
+
+void
+segment_close(struct segment **out)
+{
+	struct segment *s = *out;
+	if (!s)
+		return;
+	io_close(&s->fd);
+	sodium_free(s->key);
+	unpacker_close(&s->unpacker);
+	for (unsigned t = 0; t < TABLE_COUNT; t++)
+		free(s->tables[t].pages);
+	free(s->ip4);
+	free(s->ip6);
+	free(s);
+	*out = NULL;
+}
+
+const struct segment_name *
+segment_name_of(const struct segment *s)
+{
+	return &s->name;
+}
+
+const struct segment_totals *
+segment_totals_of(const struct segment *s)
+{
+	return &s->totals;
+}
+
+const char *
+segment_stream_name(const struct segment *s)
+{
+	return s->stream_name;
+}
+
+const struct block_info *
+segment_blocks(const struct segment *s)
+{
+	return s->blocks;
+}
+
+/* --- tables --- */
+
+static enum err
+read_page(struct segment *s, unsigned table, uint32_t i, struct posting v[POSTINGS_PAGE], uint32_t *n)
+{
+	static const char *const names[TABLE_COUNT] = { "IPv4 table", "IPv6 table", "port table", "protocol table" };
+	const struct page_entry *e = &s->tables[table].pages[i];
+	uint8_t *p = malloc(e->sealed_bytes);
+	if (!p)
+		return fail(ERR_NOMEM, "out of memory");
+	enum err error = io_pread(s->fd, p, e->sealed_bytes, e->at, s->path);
+	if (error == OK)
+		error = open_page(s, s->tables[table].first_number + i, p, e->sealed_bytes, names[table]);
+	if (error == OK) {
+		error = postings_page_unpack(s->unpacker, p, e->sealed_bytes - SEAL_TAG_BYTES, v, n);
+		if (error == OK && *n != e->entries)
+			error = fail(ERR_FORMAT, "index page with another number of entries than its directory says");
+		if (error != OK)
+			error = fail_prefix(error, "%s: %s: ", s->path, names[table]);
+	}
+	free(p);
+	return error;
+}
+
+static bool
+within(const struct posting *v, const struct posting *first, const struct posting *last)
+{
+	return !posting_before(v, first) && !posting_before(last, v);
+}
+
+static enum err
+find(struct segment *s, unsigned table, const struct posting *first, const struct posting *last, uint64_t *blocks)
+{
+	const struct table *t = &s->tables[table];
+	struct posting v[POSTINGS_PAGE];
+	uint64_t found = s->opaque;
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct posting begin = { t->pages[i].high, t->pages[i].low, 0 };
+		if (posting_before(last, &begin))
+			break;
+		if (i + 1 < t->count) {
+			struct posting next = { t->pages[i + 1].high, t->pages[i + 1].low, 0 };
+			if (!posting_before(first, &next))
+				continue;
+		}
+		uint32_t n = 0;
+		TRY(read_page(s, table, i, v, &n));
+		for (uint32_t k = 0; k < n; k++)
+			if (within(&v[k], first, last))
+				found |= v[k].blocks;
+	}
+	uint64_t all = s->totals.blocks == 64 ? UINT64_MAX : ((uint64_t)1 << s->totals.blocks) - 1;
+	*blocks = found & all;
+	return OK;
+}
+
+enum err
+segment_find_ip4(struct segment *s, uint32_t first, uint32_t last, uint64_t *blocks)
+{
+	return find(s, TABLE_IP4, &(struct posting){ 0, first, 0 }, &(struct posting){ 0, last, 0 }, blocks);
+}
+
+enum err
+segment_find_ip6(struct segment *s, const uint8_t first[16], const uint8_t last[16], uint64_t *blocks)
+{
+	struct posting a = posting_of_ip6(first, 0), b = posting_of_ip6(last, 0);
+	return find(s, TABLE_IP6, &a, &b, blocks);
+}
+
+enum err
+segment_find_port(struct segment *s, uint16_t first, uint16_t last, uint64_t *blocks)
+{
+	return find(s, TABLE_PORT, &(struct posting){ 0, first, 0 }, &(struct posting){ 0, last, 0 }, blocks);
+}
+
+enum err
+segment_find_proto(struct segment *s, uint8_t proto, uint64_t *blocks)
+{
+	return find(s, TABLE_PROTO, &(struct posting){ 0, proto, 0 }, &(struct posting){ 0, proto, 0 }, blocks);
+}
+
+static uint32_t
+entries_of(const struct table *t)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < t->count; i++)
+		n += t->pages[i].entries;
+	return n;
+}
+
+enum err
+segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t *ip4_count,
+                      const uint8_t (**ip6)[16], uint32_t *ip6_count)
+{
+	struct posting v[POSTINGS_PAGE];
+	uint32_t at = 0, n = 0;
+	if (!s->ip4)
+		s->ip4 = malloc((entries_of(&s->tables[TABLE_IP4]) + 1) * sizeof *s->ip4);
+	if (!s->ip6)
+		s->ip6 = malloc((entries_of(&s->tables[TABLE_IP6]) + 1) * sizeof *s->ip6);
+	if (!s->ip4 || !s->ip6)
+		return fail(ERR_NOMEM, "out of memory");
+	for (uint32_t i = 0; i < s->tables[TABLE_IP4].count; i++) {
+		TRY(read_page(s, TABLE_IP4, i, v, &n));
+		for (uint32_t k = 0; k < n; k++)
+			s->ip4[at++] = (uint32_t)v[k].low;
+	}
+	*ip4_count = at;
+	at = 0;
+	for (uint32_t i = 0; i < s->tables[TABLE_IP6].count; i++) {
+		TRY(read_page(s, TABLE_IP6, i, v, &n));
+		for (uint32_t k = 0; k < n; k++, at++) {
+			store_be64(s->ip6[at], v[k].high);
+			store_be64(s->ip6[at] + 8, v[k].low);
+		}
+	}
+	*ip6_count = at;
+	*ip4 = s->ip4;
+	*ip6 = (const uint8_t (*)[16])s->ip6;
+	return OK;
+}
+
+/* --- blocks --- */
+
+enum err
+block_decoder_open(struct block_decoder **out)
+{
+	struct block_decoder *d = calloc(1, sizeof *d);
+	if (!d)
+		return fail(ERR_NOMEM, "out of memory");
+	enum err e = packet_decoder_open(&d->packet);
+	if (e != OK) {
+		free(d);
+		return e;
+	}
+	*out = d;
+	return OK;
+}
+
+void
+block_decoder_close(struct block_decoder **d)
+{
+	if (!*d)
+		return;
+	packet_decoder_close(&(*d)->packet);
+	free((*d)->stored);
+	free(*d);
+	*d = NULL;
+}
+
+static enum err
+decoder_room(struct block_decoder *d, size_t n)
+{
+	if (n <= d->room)
+		return OK;
+	uint8_t *p = realloc(d->stored, n);
+	if (!p)
+		return fail(ERR_NOMEM, "out of memory");
+	d->stored = p;
+	d->room = n;
+	return OK;
+}
+
+struct chunk_table {
+	uint32_t count;
+	struct {
+		uint32_t id, sealed_bytes, at; /* at: from the start of the block */
+	} v[CHUNK_COUNT];
+};
+
+/* p holds the block's first n bytes; enough for header and table of CHUNK_COUNT, or all of the block. */
+static enum err
+parse_block_header(const struct block_info *info, const uint8_t *p, size_t n, struct chunk_table *table)
+{
+	struct reader r = reader_of(p, n);
+	struct block_header h;
+#define F(codec, type, name, description) h.name = reader_##codec(&r);
+	BLOCK_HEADER(F)
+#undef F
+	if (!reader_ok(&r) || h.magic != BLOCK_MAGIC || h.records != info->records || h.stored_bytes != info->stored_bytes)
+		return fail(ERR_FORMAT, "the header is damaged");
+	if (h.version != BLOCK_VERSION || h.kind != 1)
+		return fail(ERR_UNSUPPORTED, "version %u, kind %u of block; this program knows version %u, kind 1", h.version,
+		            h.kind, BLOCK_VERSION);
+	uint64_t at = BLOCK_HEADER_BYTES + (uint64_t)h.chunks * BLOCK_CHUNK_BYTES;
+	if (h.chunks > CHUNK_COUNT)
+		return fail(ERR_FORMAT, "the header is damaged");
+	table->count = h.chunks;
+	for (uint32_t i = 0; i < h.chunks; i++) {
+		uint32_t id = reader_le32(&r), sealed = reader_le32(&r);
+		if (!reader_ok(&r) || id >= CHUNK_COUNT || (i > 0 && id <= table->v[i - 1].id) ||
+		    sealed < SEAL_TAG_BYTES || at > info->stored_bytes || sealed > info->stored_bytes - at)
+			return fail(ERR_FORMAT, "the chunk table is damaged");
+		table->v[i].id = id;
+		table->v[i].sealed_bytes = sealed;
+		table->v[i].at = (uint32_t)at;
+		at += sealed;
+	}
+	return at == info->stored_bytes ? OK : fail(ERR_FORMAT, "the chunk table is damaged");
+}
+
+static enum err
+open_chunk(struct segment *s, uint32_t block, uint32_t id, uint8_t *p, uint32_t n, struct block_decoder *d)
+{
+	enum err e = unseal(s->key, &s->name, block, id, p, n, p);
+	if (e == OK)
+		e = packet_decoder_chunk(d->packet, id, p, n - SEAL_TAG_BYTES);
+	return e == OK ? OK : fail_prefix(e, "column %s: ", packet_chunk_name(id));
+}
+
+/* Reads what is needed: in one piece when it is most of what lies between its ends. */
+static enum err
+load_chunks(struct segment *s, uint32_t block, struct block_decoder *d, unsigned chunks, const struct chunk_table *t,
+            uint64_t *bytes_read)
+{
+	const struct block_info *info = &s->blocks[block];
+	uint64_t first = UINT64_MAX, last = 0, sum = 0;
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (!(chunks >> t->v[i].id & 1))
+			continue;
+		first = first < t->v[i].at ? first : t->v[i].at;
+		last = t->v[i].at + t->v[i].sealed_bytes;
+		sum += t->v[i].sealed_bytes;
+	}
+	if (sum == 0)
+		return fail(ERR_FORMAT, "a column is missing");
+	bool whole = sum >= (last - first) / 4 * 3 || last - first <= (64u << 10);
+	TRY(decoder_room(d, whole ? last - first : sum));
+	if (whole)
+		TRY(io_pread(s->fd, d->stored, last - first, info->at + first, s->path));
+	*bytes_read += whole ? last - first : sum;
+	uint64_t at = 0;
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (!(chunks >> t->v[i].id & 1))
+			continue;
+		uint8_t *p = d->stored + (whole ? t->v[i].at - first : at);
+		if (!whole)
+			TRY(io_pread(s->fd, p, t->v[i].sealed_bytes, info->at + t->v[i].at, s->path));
+		TRY(open_chunk(s, block, t->v[i].id, p, t->v[i].sealed_bytes, d));
+		at += t->v[i].sealed_bytes;
+	}
+	return OK;
+}
+
+static enum err
+load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
+     uint64_t *bytes_read)
+{
+	const struct block_info *info = &s->blocks[block];
+	uint8_t head[BLOCK_HEADER_BYTES + CHUNK_COUNT * BLOCK_CHUNK_BYTES];
+	size_t n = info->stored_bytes < sizeof head ? info->stored_bytes : sizeof head;
+	struct chunk_table table;
+	TRY(io_pread(s->fd, head, n, info->at, s->path));
+	*bytes_read += n;
+	TRY(parse_block_header(info, head, n, &table));
+	packet_decoder_begin(d->packet, info->records);
+	TRY(load_chunks(s, block, d, packet_chunks_for(columns), &table, bytes_read));
+	return packet_decode(d->packet, columns, out);
+}
+
+enum err
+segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
+             uint64_t *bytes_read)
+{
+	assert(block < s->totals.blocks);
+	uint64_t ignored = 0;
+	enum err e = load(s, block, d, columns, out, bytes_read ? bytes_read : &ignored);
+	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+}
+
+/* The block's sums, from its records. */
+static enum err
+check_totals(const struct block_info *info, const struct batch *b)
+{
+	uint64_t wire = 0, captured = 0, first = UINT64_MAX, last = 0;
+	for (uint32_t row = 0; row < b->count; row++) {
+		wire += b->wire_len[row];
+		captured += b->cap_len[row];
+		first = b->ts[row] < first ? b->ts[row] : first;
+		last = b->ts[row] > last ? b->ts[row] : last;
+	}
+	if (wire != info->wire_bytes || captured != info->captured_bytes || first != info->first_ns ||
+	    last != info->last_ns)
+		return fail(ERR_FORMAT, "the records are not those that the block table describes");
+	for (uint32_t row = 0; row < b->count; row++) {
+		const uint8_t *p = NULL;
+		uint32_t n = 0;
+		TRY(batch_bytes(b, row, &p, &n));
+	}
+	return OK;
+}
+
+enum err
+segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d)
+{
+	assert(block < s->totals.blocks);
+	const struct block_info *info = &s->blocks[block];
+	const struct batch *b = NULL;
+	uint8_t hash[SEGMENT_HASH_BYTES];
+	/* Decode first: it can name the column. */
+	TRY(segment_load(s, block, d, BATCH_ALL, &b, NULL));
+	enum err e = check_totals(info, b);
+	if (e == OK)
+		e = decoder_room(d, info->stored_bytes);
+	if (e == OK)
+		e = io_pread(s->fd, d->stored, info->stored_bytes, info->at, s->path);
+	if (e == OK) {
+		crypto_generichash(hash, sizeof hash, d->stored, info->stored_bytes, NULL, 0);
+		if (memcmp(hash, info->hash, sizeof hash) != 0)
+			e = fail(ERR_FORMAT, "the stored bytes are not those that were written");
+	}
+	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+}

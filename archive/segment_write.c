@@ -1,0 +1,314 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/block.h"
+#include "archive/postings.h"
+#include "archive/seal.h"
+#include "archive/segment_format.h"
+#include "base/io.h"
+
+#define POSTINGS_FULL (512u << 10) /* distinct addresses at which a segment is cut: bounds the writer at 50 MB */
+
+struct segment_writer {
+	char path[PATH_BYTES];
+	int fd;
+	struct segment_name name;
+	char stream_name[STREAM_NAME_BYTES];
+	uint8_t *key;              /* sodium_malloc */
+	struct packer *packer;
+	struct block_info blocks[SEGMENT_BLOCKS_MAX];
+	uint32_t block_count;
+	uint64_t at, opaque;
+	struct postings tables[TABLE_COUNT];
+	struct posting *scratch;   /* for one block's keys */
+	struct segment_totals totals;
+	uint32_t *ip4;             /* after finish */
+	uint8_t (*ip6)[16];
+};
+
+static enum err
+write_header(struct segment_writer *w)
+{
+	uint8_t bytes[SEGMENT_HEADER_BYTES];
+	struct writer out = writer_of(bytes, sizeof bytes);
+	struct {
+#define F(codec, type, name, description) type name;
+		SEGMENT_HEADER(F)
+#undef F
+	} h = { SEGMENT_MAGIC, SEGMENT_VERSION, w->name.id, w->name.key_slot, w->name.stream };
+#define F(codec, type, field, description) writer_##codec(&out, h.field);
+	SEGMENT_HEADER(F)
+#undef F
+	writer_put(&out, w->name.archive, ARCHIVE_ID_BYTES);
+	short_hash(bytes, SEGMENT_HEADER_BYTES - 8, bytes + SEGMENT_HEADER_BYTES - 8);
+	TRY(io_write(w->fd, bytes, sizeof bytes, w->path));
+	w->at = sizeof bytes;
+	return OK;
+}
+
+enum err
+segment_create(struct segment_writer **out, const char *path, const struct segment_name *name,
+               const uint8_t key[SEGMENT_KEY_BYTES], const char *stream_name)
+{
+	if (strlen(path) >= PATH_BYTES || strlen(stream_name) >= STREAM_NAME_BYTES)
+		return fail(ERR_LIMIT, "%s: path or stream name too long", path);
+	TRY(seal_start());
+	struct segment_writer *w = calloc(1, sizeof *w);
+	if (!w)
+		return fail(ERR_NOMEM, "out of memory");
+	w->fd = -1;
+	w->name = *name;
+	strcpy(w->path, path);
+	strcpy(w->stream_name, stream_name);
+	w->key = sodium_malloc(SEGMENT_KEY_BYTES);
+	w->scratch = malloc(2 * BLOCK_RECORDS_MAX * sizeof *w->scratch);
+	enum err e = w->key && w->scratch ? packer_open(&w->packer) : fail(ERR_NOMEM, "out of memory");
+	if (e == OK) {
+		memcpy(w->key, key, SEGMENT_KEY_BYTES);
+		e = io_create(&w->fd, path, 0600);
+	}
+	if (e == OK)
+		e = write_header(w);
+	if (e != OK) {
+		segment_writer_close(&w);
+		return e;
+	}
+	*out = w;
+	return OK;
+}
+
+void
+segment_writer_close(struct segment_writer **out)
+{
+	struct segment_writer *w = *out;
+	if (!w)
+		return;
+	io_close(&w->fd);
+	sodium_free(w->key);
+	packer_close(&w->packer);
+	for (unsigned t = 0; t < TABLE_COUNT; t++)
+		postings_fini(&w->tables[t]);
+	free(w->scratch);
+	free(w->ip4);
+	free(w->ip6);
+	free(w);
+	*out = NULL;
+}
+
+uint32_t
+segment_next_block(const struct segment_writer *w, const uint8_t **key, const struct segment_name **name)
+{
+	*key = w->key;
+	*name = &w->name;
+	return w->block_count;
+}
+
+bool
+segment_full(const struct segment_writer *w)
+{
+	uint32_t addresses = w->tables[TABLE_IP4].count + w->tables[TABLE_IP6].count;
+	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= POSTINGS_FULL;
+}
+
+static enum err
+note_postings(struct segment_writer *w, const struct block *b, uint64_t bit)
+{
+	struct posting *v = w->scratch;
+	for (uint32_t i = 0; i < b->ip4_count; i++)
+		v[i] = (struct posting){ 0, b->ip4[i], bit };
+	TRY(postings_merge(&w->tables[TABLE_IP4], v, b->ip4_count));
+	for (uint32_t i = 0; i < b->ip6_count; i++)
+		v[i] = posting_of_ip6(b->ip6[i], bit);
+	TRY(postings_merge(&w->tables[TABLE_IP6], v, b->ip6_count));
+	for (uint32_t i = 0; i < b->port_count; i++)
+		v[i] = (struct posting){ 0, b->ports[i], bit };
+	TRY(postings_merge(&w->tables[TABLE_PORT], v, b->port_count));
+	for (uint32_t i = 0; i < b->proto_count; i++)
+		v[i] = (struct posting){ 0, b->protos[i], bit };
+	return postings_merge(&w->tables[TABLE_PROTO], v, b->proto_count);
+}
+
+enum err
+segment_append(struct segment_writer *w, const struct block *b)
+{
+	assert(w->block_count < SEGMENT_BLOCKS_MAX);
+	uint64_t bit = (uint64_t)1 << w->block_count;
+	TRY(note_postings(w, b, bit));
+	TRY(io_write(w->fd, b->bytes, b->stored_bytes, w->path));
+	struct block_info *info = &w->blocks[w->block_count++];
+	*info = b->info;
+	info->at = w->at;
+	info->stored_bytes = b->stored_bytes;
+	crypto_generichash(info->hash, sizeof info->hash, b->bytes, b->stored_bytes, NULL, 0);
+	w->at += b->stored_bytes;
+	w->opaque |= b->opaque ? bit : 0;
+	struct segment_totals *t = &w->totals;
+	if (t->blocks++ == 0) {
+		t->first_ns = info->first_ns;
+		t->last_ns = info->last_ns;
+	}
+	t->first_ns = info->first_ns < t->first_ns ? info->first_ns : t->first_ns;
+	t->last_ns = info->last_ns > t->last_ns ? info->last_ns : t->last_ns;
+	t->records += info->records;
+	t->wire_bytes += info->wire_bytes;
+	t->captured_bytes += info->captured_bytes;
+	return OK;
+}
+
+/* Seals the n plain bytes at p, which have room for the tag, and writes them. */
+static enum err
+write_page(struct segment_writer *w, uint32_t number, uint8_t *p, size_t n, crypto_generichash_state *footer)
+{
+	seal(w->key, &w->name, SEAL_FOOTER, number, p, n, p);
+	crypto_generichash_update(footer, p, n + SEAL_TAG_BYTES);
+	TRY(io_write(w->fd, p, n + SEAL_TAG_BYTES, w->path));
+	w->at += n + SEAL_TAG_BYTES;
+	return OK;
+}
+
+static uint32_t
+pages_of(const struct segment_writer *w, unsigned table)
+{
+	return (w->tables[table].count + POSTINGS_PAGE - 1) / POSTINGS_PAGE;
+}
+
+static enum err
+write_tables(struct segment_writer *w, struct writer *directory, crypto_generichash_state *footer)
+{
+	static const size_t slack = SEAL_TAG_BYTES;
+	uint8_t *page = malloc(postings_page_bound() + slack);
+	if (!page)
+		return fail(ERR_NOMEM, "out of memory");
+	enum err e = OK;
+	uint32_t number = 1;
+	for (unsigned t = 0; t < TABLE_COUNT && e == OK; t++) {
+		const struct postings *table = &w->tables[t];
+		writer_le32(directory, pages_of(w, t));
+		for (uint32_t first = 0; first < table->count && e == OK; first += POSTINGS_PAGE) {
+			uint32_t n = table->count - first < POSTINGS_PAGE ? table->count - first : POSTINGS_PAGE;
+			struct writer body = writer_of(page, postings_page_bound());
+			postings_page_pack(w->packer, table->v + first, n, &body);
+			struct page_entry entry = {
+				.high = table->v[first].high,
+				.low = table->v[first].low,
+				.at = w->at,
+				.sealed_bytes = (uint32_t)(body.at - page) + SEAL_TAG_BYTES,
+				.entries = n,
+			};
+#define F(codec, type, name, description) writer_##codec(directory, entry.name);
+			PAGE_ENTRY(F)
+#undef F
+			e = write_page(w, number++, page, (size_t)(body.at - page), footer);
+		}
+	}
+	free(page);
+	return e;
+}
+
+static enum err
+write_footer(struct segment_writer *w, crypto_generichash_state *footer, uint64_t *main_at, uint32_t *main_bytes)
+{
+	size_t room = 4096 + w->block_count * BLOCK_ENTRY_BYTES + SEAL_TAG_BYTES;
+	for (unsigned t = 0; t < TABLE_COUNT; t++)
+		room += 4 + pages_of(w, t) * PAGE_ENTRY_BYTES;
+	uint8_t *page = malloc(room);
+	if (!page)
+		return fail(ERR_NOMEM, "out of memory");
+	struct writer out = writer_of(page, room - SEAL_TAG_BYTES);
+	const struct segment_totals *t = &w->totals;
+	struct {
+#define F(codec, type, name, description) type name;
+		SEGMENT_TOTALS(F)
+#undef F
+	} totals = { t->records, t->wire_bytes, t->captured_bytes, t->first_ns, t->last_ns, w->opaque };
+#define F(codec, type, name, description) writer_##codec(&out, totals.name);
+	SEGMENT_TOTALS(F)
+#undef F
+	writer_le16(&out, (uint16_t)strlen(w->stream_name));
+	writer_put(&out, w->stream_name, strlen(w->stream_name));
+	for (uint32_t i = 0; i < w->block_count; i++) {
+#define F(codec, type, name, description) writer_##codec(&out, w->blocks[i].name);
+		BLOCK_ENTRY(F)
+#undef F
+		writer_put(&out, w->blocks[i].hash, SEGMENT_HASH_BYTES);
+	}
+	enum err e = write_tables(w, &out, footer);
+	assert(writer_ok(&out));
+	*main_at = w->at;
+	*main_bytes = (uint32_t)(out.at - page) + SEAL_TAG_BYTES;
+	if (e == OK)
+		e = write_page(w, 0, page, (size_t)(out.at - page), footer);
+	free(page);
+	return e;
+}
+
+static enum err
+write_trailer(struct segment_writer *w, uint64_t footer_at, uint64_t main_at, uint32_t main_bytes)
+{
+	uint8_t bytes[SEGMENT_TRAILER_BYTES];
+	struct writer out = writer_of(bytes, sizeof bytes);
+	struct {
+#define F(codec, type, name, description) type name;
+		SEGMENT_TRAILER(F)
+#undef F
+	} t = { SEGMENT_TRAILER_MAGIC, SEGMENT_VERSION, footer_at, main_at, main_bytes, w->block_count };
+#define F(codec, type, name, description) writer_##codec(&out, t.name);
+	SEGMENT_TRAILER(F)
+#undef F
+	writer_put(&out, w->totals.root, SEGMENT_HASH_BYTES);
+	short_hash(bytes, SEGMENT_TRAILER_BYTES - 8, bytes + SEGMENT_TRAILER_BYTES - 8);
+	TRY(io_write(w->fd, bytes, sizeof bytes, w->path));
+	w->at += sizeof bytes;
+	return OK;
+}
+
+static enum err
+keep_addresses(struct segment_writer *w)
+{
+	const struct postings *v4 = &w->tables[TABLE_IP4], *v6 = &w->tables[TABLE_IP6];
+	w->ip4 = malloc((v4->count + 1) * sizeof *w->ip4);
+	w->ip6 = malloc((v6->count + 1) * sizeof *w->ip6);
+	if (!w->ip4 || !w->ip6)
+		return fail(ERR_NOMEM, "out of memory");
+	for (uint32_t i = 0; i < v4->count; i++)
+		w->ip4[i] = (uint32_t)v4->v[i].low;
+	for (uint32_t i = 0; i < v6->count; i++) {
+		store_be64(w->ip6[i], v6->v[i].high);
+		store_be64(w->ip6[i] + 8, v6->v[i].low);
+	}
+	return OK;
+}
+
+enum err
+segment_finish(struct segment_writer *w, struct segment_totals *totals)
+{
+	assert(w->block_count > 0);
+	uint8_t leaves[SEGMENT_BLOCKS_MAX + 1][SEGMENT_HASH_BYTES];
+	uint64_t footer_at = w->at, main_at = 0;
+	uint32_t main_bytes = 0;
+	crypto_generichash_state footer;
+	crypto_generichash_init(&footer, NULL, 0, SEGMENT_HASH_BYTES);
+	TRY(keep_addresses(w));
+	TRY(write_footer(w, &footer, &main_at, &main_bytes));
+	for (uint32_t i = 0; i < w->block_count; i++)
+		memcpy(leaves[i], w->blocks[i].hash, SEGMENT_HASH_BYTES);
+	crypto_generichash_final(&footer, leaves[w->block_count], SEGMENT_HASH_BYTES);
+	hash_root(leaves, w->block_count + 1, w->totals.root);
+	TRY(write_trailer(w, footer_at, main_at, main_bytes));
+	TRY(io_datasync(w->fd, w->path));
+	w->totals.file_bytes = w->at;
+	w->totals.footer_bytes = w->at - footer_at;
+	*totals = w->totals;
+	return OK;
+}
+
+void
+segment_addresses(const struct segment_writer *w, const uint32_t **ip4, uint32_t *ip4_count,
+                  const uint8_t (**ip6)[16], uint32_t *ip6_count)
+{
+	*ip4 = w->ip4;
+	*ip4_count = w->tables[TABLE_IP4].count;
+	*ip6 = (const uint8_t (*)[16])w->ip6;
+	*ip6_count = w->tables[TABLE_IP6].count;
+}

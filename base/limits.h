@@ -1,0 +1,29 @@
+/* Every bound in one place: its unit, its value, and why. */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#define ERR_TEXT_BYTES 1024 /* one sentence, with a long path in it */
+
+/* A block: the unit of encoding, sealing and scanning. */
+#define BLOCK_RECORDS_MAX 65536u           /* record numbers fit 16 bits; 65,536 x ~6 bytes is a good zstd window */
+#define BLOCK_BYTES_MAX   (16u << 20)      /* captured bytes in one block: bounds what a reader must hold */
+#define RECORD_BYTES_MAX  (8u << 20)       /* one record; libpcap's largest ordinary snaplen is 256 KiB, EBHSCR's 8 MiB */
+#define CHUNK_BYTES_MAX   (BLOCK_BYTES_MAX + (1u << 20)) /* one column chunk, decompressed: all bytes of a block */
+
+/* A segment: the unit of commit, of keys and of deletion. */
+#define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
+#define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */
+
+#define STREAM_NAME_BYTES 128              /* with the NUL */
+#define STREAMS_MAX       65536u
+#define PATH_BYTES        4096
+
+/* A filter expression, and what is made of it. */
+#define FILTER_TEXT_BYTES_MAX 65536u       /* some thousand hosts; libpcap's time grows with the square of the terms */
+#define FILTER_DEPTH_MAX      200u         /* nested parentheses and nots: bounds the recursion */
+#define FILTER_TERMS_MAX      4096u        /* primitives: bounds the depth of a chain of and / or */
+#define FILTER_NETS_MAX       1024u        /* networks looked up in segment filters; with more, none is skipped by address */
+#define FILTER_NODES_MAX      (1u << 18)   /* tests in the decision diagram of one thread, 32 bytes each */
+#define FILTER_CHAIN_MAX      2000u        /* tests on one path: bounds the recursion; a longer filter runs as BPF */
+
+#endif
