@@ -226,6 +226,26 @@ dissect(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 	d->transport_at = d->end = d->link_bytes;
 }
 
+bool
+dissect_knows(uint16_t linktype)
+{
+	switch (linktype) {
+	case LINK_NULL:
+	case LINK_ETHERNET:
+	case LINK_RAW_BSD:
+	case LINK_RAW_OPENBSD:
+	case LINK_RAW:
+	case LINK_LOOP:
+	case LINK_SLL:
+	case LINK_IPV4:
+	case LINK_IPV6:
+	case LINK_SLL2:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void
 dissect_link(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 {

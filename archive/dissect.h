@@ -7,6 +7,7 @@
 #ifndef ARCHIVE_DISSECT_H
 #define ARCHIVE_DISSECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "archive/batch.h"
@@ -63,6 +64,9 @@ void dissect(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection 
 /* Bytes to keep with --headers-only: through the innermost transport header (tunnels, and the packet quoted by an ICMP
  * error, included), or through the last header understood; ARP is kept whole. Never more than n. d as dissect() gave it. */
 uint32_t dissect_headers_end(const struct dissection *d, const uint8_t *p, uint32_t n);
+
+/* Whether the link header of this type is understood at all. */
+bool dissect_knows(uint16_t linktype);
 
 /* Of a link header alone (all n bytes are the link header): ethertype, vlans, vlan, mpls. */
 void dissect_link(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d);

@@ -22,6 +22,8 @@
 #define OWNER_WORD      "atoll-owner-key-1"
 #define OWNER_LINE_BYTES 256
 #define NO_SLOT         UINT32_MAX
+#define LOCK_TRIES      10    /* a reader that finishes a killed writer's commit holds the lock for some milliseconds: */
+#define LOCK_PAUSE_US   20000 /* wait for that, but not for a writer */
 
 struct keystore {
 	int      fd;
@@ -234,13 +236,17 @@ lock_holder(int fd)
 static enum err
 lock_take(int fd, const char *dir)
 {
-	int r;
-	do
+	int r = -1;
+	for (int i = 0; r < 0 && i < LOCK_TRIES; i++) {
+		if (i)
+			(void)usleep(LOCK_PAUSE_US);
 		r = flock(fd, LOCK_EX | LOCK_NB);
-	while (r < 0 && errno == EINTR);
+		if (r < 0 && errno != EWOULDBLOCK && errno != EINTR)
+			break;
+	}
 	if (r == 0)
 		return OK;
-	if (errno != EWOULDBLOCK)
+	if (errno != EWOULDBLOCK && errno != EINTR)
 		return fail_errno("%s: lock", dir);
 	long pid = lock_holder(fd);
 	if (pid > 0)

@@ -57,7 +57,7 @@ packet_decoder_open(struct packet_decoder **out)
 	     (d->tcp_seq = malloc(n * sizeof *d->tcp_seq)) && (d->tcp_ack = malloc(n * sizeof *d->tcp_ack)) &&
 	     (d->tcp_win = malloc(n * sizeof *d->tcp_win)) && (d->shape_words = malloc(n * sizeof *d->shape_words)) &&
 	     (d->shape = malloc(n * sizeof *d->shape)) && (d->uses = malloc((n + 1) * sizeof *d->uses)) &&
-	     (d->cursors = malloc((n + 1) * sizeof *d->cursors)) && (d->extra = malloc((n + 1) * sizeof *d->extra)) &&
+	     (d->cursors = malloc((n + 1) * sizeof *d->cursors)) && (d->extra = malloc(n * sizeof *d->extra)) &&
 	     (d->conversation_of = malloc(n * sizeof *d->conversation_of)) && (d->built = malloc(n)) &&
 	     (d->string_at = malloc((n + 1) * sizeof *d->string_at)) &&
 	     (d->image_at = malloc(n * sizeof *d->image_at)) && (d->image = malloc(BLOCK_BYTES_MAX + 4096));
@@ -105,6 +105,8 @@ packet_chunks_for(unsigned columns)
 	if (columns & ROW_COLUMNS)
 		need |= 1u << CHUNK_SHAPE | 1u << CHUNK_STRINGS | 1u << CHUNK_IP | 1u << CHUNK_TRANSPORT |
 		        1u << CHUNK_WIRE_LEN | 1u << CHUNK_TCP_FLAGS;
+	if (columns & (ROW_COLUMNS | BATCH_RAW))
+		need |= 1u << CHUNK_RAW;
 	if (columns & BATCH_BYTES)
 		need |= 1u << CHUNK_CHECKSUM | 1u << CHUNK_BYTES;
 	return need;
@@ -116,7 +118,14 @@ packet_decoder_begin(struct packet_decoder *d, uint32_t records)
 	assert(records > 0 && records <= BLOCK_RECORDS_MAX);
 	memset(d->length, 0, sizeof d->length);
 	d->records = records;
-	d->have_rows = false;
+	d->chunks = d->columns = 0;
+	d->batch = (struct batch){ .count = records, .decoder = d };
+}
+
+unsigned
+packet_decoder_chunks(const struct packet_decoder *d)
+{
+	return d->chunks;
 }
 
 enum err
@@ -127,6 +136,7 @@ packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const ui
 		if (streams[i].chunk == chunk)
 			TRY(unpack(d->unpacker, &r, d->stream[i], (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX),
 			           &d->length[i]));
+	d->chunks |= 1u << chunk;
 	return reader_done(&r) ? OK : fail(ERR_FORMAT, "bytes behind the last column stream");
 }
 
@@ -292,7 +302,8 @@ decode_dictionary(struct packet_decoder *d)
 	TRY(need_lengths(d, STREAM_DPORT0, 2, d->length[STREAM_SPORT0]));
 	struct dictionary_at at = { 0 };
 	struct reader extra = reader_of(d->stream[STREAM_EXTRA], d->length[STREAM_EXTRA]);
-	uint64_t behind = 0;
+	uint64_t behind[2] = { 0 }; /* in BYTES, in RAW_BYTES */
+	uint32_t raw_rows = 0;
 	for (uint32_t c = 0; c < n; c++) {
 		TRY(decode_flow(d, c, &at));
 		d->start[c] = row;
@@ -300,14 +311,18 @@ decode_dictionary(struct packet_decoder *d)
 		if (rows > d->records - row)
 			return fail(ERR_FORMAT, "more rows than records");
 		row += rows;
-		d->extra[c] = (uint32_t)behind;
+		bool raw = d->flows[2 * c].net == NET_RAW;
 		uint64_t bytes = get_varint(&extra);
-		if (bytes > BLOCK_BYTES_MAX - behind)
+		if (bytes > BLOCK_BYTES_MAX - behind[raw])
 			return fail(ERR_FORMAT, "more bytes than a block can hold");
-		behind += bytes;
+		d->extra[c] = (struct extra){ (uint32_t)behind[raw], (uint32_t)bytes, raw_rows };
+		behind[raw] += bytes;
+		raw_rows += raw ? rows : 0;
 	}
 	d->start[n] = row;
-	d->extra[n] = (uint32_t)behind;
+	d->bytes_expected = (uint32_t)behind[0];
+	d->raw_expected = (uint32_t)behind[1];
+	d->raw_rows = raw_rows;
 	if (row != d->records || at.address != d->length[STREAM_SRC0] || at.port != d->length[STREAM_SPORT0] ||
 	    !reader_done(&extra))
 		return fail(ERR_FORMAT, "dictionary with values left over");
@@ -465,20 +480,25 @@ decode_tcp_flags(struct packet_decoder *d)
 enum err
 packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **out)
 {
-	d->batch = (struct batch){ .count = d->records, .decoder = d };
-	TRY(decode_dictionary(d));
-	if (columns & (BATCH_ORDER | BATCH_TS))
-		TRY(decode_order(d));
-	if (columns & BATCH_TS)
-		TRY(decode_times(d));
-	if (columns & (BATCH_WIRE_LEN | ROW_COLUMNS))
-		TRY(decode_wire_len(d));
-	if (columns & (BATCH_DIR | ROW_COLUMNS))
-		TRY(decode_shapes(d));
-	if (columns & (BATCH_TCP_FLAGS | ROW_COLUMNS))
-		TRY(decode_tcp_flags(d));
-	if (columns & ROW_COLUMNS)
-		TRY(packet_rows_begin(d, columns));
+	static const struct {
+		unsigned columns; /* any of these */
+		enum err (*decode)(struct packet_decoder *d);
+	} steps[] = {
+		{ BATCH_ORDER | BATCH_TS, decode_order },
+		{ BATCH_TS, decode_times },
+		{ BATCH_WIRE_LEN | ROW_COLUMNS, decode_wire_len },
+		{ BATCH_DIR | ROW_COLUMNS, decode_shapes },
+		{ BATCH_TCP_FLAGS | ROW_COLUMNS, decode_tcp_flags },
+	};
+	if (d->batch.conversations == 0)
+		TRY(decode_dictionary(d));
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+		if (columns & steps[i].columns && !(d->columns & steps[i].columns))
+			TRY(steps[i].decode(d));
+	unsigned rows = columns & ~d->columns & (ROW_COLUMNS | BATCH_RAW);
+	if (rows)
+		TRY(packet_rows_begin(d, rows));
+	d->columns |= columns;
 	*out = &d->batch;
 	return OK;
 }

@@ -19,7 +19,9 @@ unsigned packet_chunks_for(unsigned columns);
 void     packet_decoder_begin(struct packet_decoder *d, uint32_t records);
 /* Unpacks one opened chunk. */
 enum err packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n);
-/* After the chunks: the columns. */
+/* The chunks unpacked since begin, as bits. */
+unsigned packet_decoder_chunks(const struct packet_decoder *d);
+/* After the chunks: the columns, added to those of earlier calls since begin. */
 enum err packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **out);
 /* Names for messages. */
 const char *packet_chunk_name(unsigned chunk);

@@ -137,9 +137,50 @@ encode_step(struct packet_encoder *e, uint32_t number, uint32_t count_before, ui
 	*last = number;
 }
 
-/* libpcap's `host` also looks into ARP and RARP, and behind PPPoE; and into IP headers that were cut short. */
+static inline void
+note_port(struct packet_encoder *e, uint16_t port)
+{
+	e->port_seen[port / 64] |= (uint64_t)1 << port % 64;
+}
+
+/* An IP header that is cut short or contradicts itself, n bytes of it: what libpcap's `host`, `port` and `proto` would
+ * still find there, at fixed offsets and without our doubts. */
 static void
-note_raw_addresses(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct dissection *d, uint16_t linktype)
+note_raw_ip4(struct packet_encoder *e, const uint8_t *ip, uint32_t n)
+{
+	if (n >= 10)
+		e->protos[ip[9]] = 1;
+	if (n >= 16)
+		e->ip4[e->ip4_count++] = load_be32(ip + 12);
+	if (n >= 20)
+		e->ip4[e->ip4_count++] = load_be32(ip + 16);
+	uint32_t header = n ? (ip[0] & 15) * 4u : 0;
+	if (n >= header + 2)
+		note_port(e, load_be16(ip + header));
+	if (n >= header + 4)
+		note_port(e, load_be16(ip + header + 2));
+}
+
+static void
+note_raw_ip6(struct packet_encoder *e, const uint8_t *ip, uint32_t n)
+{
+	if (n >= 7)
+		e->protos[ip[6]] = 1;
+	if (n >= 24)
+		memcpy(e->ip6[e->ip6_count++].address, ip + 8, 16);
+	if (n >= 40)
+		memcpy(e->ip6[e->ip6_count++].address, ip + 24, 16);
+	if (n >= 41)
+		e->protos[ip[40]] = 1;
+	if (n >= 42)
+		note_port(e, load_be16(ip + 40));
+	if (n >= 44)
+		note_port(e, load_be16(ip + 42));
+}
+
+/* For the index: libpcap's `host` also looks into ARP and RARP, and behind PPPoE. */
+static void
+note_raw(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct dissection *d, uint16_t linktype)
 {
 	uint32_t at = d->link_bytes, type = d->ethertype;
 	if (type == ETHER_ARP || type == ETHER_RARP) {
@@ -153,25 +194,17 @@ note_raw_addresses(struct packet_encoder *e, const uint8_t *p, uint32_t n, const
 		uint16_t ppp = load_be16(p + at + 6);
 		type = ppp == 0x21 ? ETHER_IP4 : ppp == 0x57 ? ETHER_IP6 : 0;
 		at += 8;
-	} else if (linktype != LINK_ETHERNET && linktype != LINK_SLL && linktype != LINK_SLL2) {
-		/* No ethertype: the first nibble tells, as far as these link types are known at all. */
-		type = at >= n ? 0 : p[at] >> 4 == 4 ? ETHER_IP4 : p[at] >> 4 == 6 ? ETHER_IP6 : 0;
-		e->opaque |= d->link_bytes == 0 && linktype != LINK_RAW && linktype != LINK_RAW_BSD &&
-		             linktype != LINK_RAW_OPENBSD && linktype != LINK_IPV4 && linktype != LINK_IPV6;
+	} else if (!dissect_knows(linktype)) {
+		e->opaque = true;
+		return;
+	} else if (type == 0 && at < n) {
+		/* Link types without an ethertype: the first nibble tells. */
+		type = p[at] >> 4 == 4 ? ETHER_IP4 : p[at] >> 4 == 6 ? ETHER_IP6 : 0;
 	}
-	if (type == ETHER_IP4) {
-		if (n - at >= 16)
-			e->ip4[e->ip4_count++] = load_be32(p + at + 12);
-		if (n - at >= 20)
-			e->ip4[e->ip4_count++] = load_be32(p + at + 16);
-	} else if (type == ETHER_IP6) {
-		if (n - at >= 24)
-			memcpy(e->ip6[e->ip6_count++].address, p + at + 8, 16);
-		if (n - at >= 40)
-			memcpy(e->ip6[e->ip6_count++].address, p + at + 24, 16);
-	}
-	/* Ports and protocols of a packet cut short are not looked for. */
-	e->opaque |= type == ETHER_IP4 || type == ETHER_IP6;
+	if (type == ETHER_IP4)
+		note_raw_ip4(e, p + at, n - at);
+	else if (type == ETHER_IP6)
+		note_raw_ip6(e, p + at, n - at);
 }
 
 static void
@@ -192,7 +225,7 @@ encode_in_capture_order(struct packet_encoder *e, const struct frames *in, bool 
 		e->captured_bytes += cap;
 		e->wire_bytes += f->wire_len;
 		if (d.net == NET_RAW)
-			note_raw_addresses(e, p, cap, &d, f->linktype);
+			note_raw(e, p, cap, &d, f->linktype);
 		encode_step(e, flow / 2, count_before, &last, &before_last);
 	}
 }
@@ -545,6 +578,16 @@ encode_behind(struct packet_encoder *e, struct row *r)
 	return n;
 }
 
+static inline uint32_t
+encode_raw(struct packet_encoder *e, const struct row *r)
+{
+	uint32_t n = r->cap_len - r->end;
+	PUT4(e, RAW_LEN, n);
+	memcpy(e->at[STREAM_RAW_BYTES], r->p + r->end, n);
+	e->at[STREAM_RAW_BYTES] += n;
+	return n;
+}
+
 static inline uint16_t
 number_shape(struct packet_encoder *e, uint32_t shape)
 {
@@ -592,7 +635,7 @@ encode_conversation(struct packet_encoder *e, const struct frames *in, const str
 			encode_ip6(e, &r, s);
 		encode_transport(e, &r, transport, s, o);
 		s->seen = true;
-		extra += encode_behind(e, &r);
+		extra += net == NET_RAW ? encode_raw(e, &r) : encode_behind(e, &r);
 		e->shape[row] = number_shape(e, r.shape);
 	}
 	struct writer w = writer_of(e->at[STREAM_EXTRA], 10);
@@ -729,10 +772,13 @@ static void
 note_transport(struct packet_encoder *e, const struct tuple *v)
 {
 	if (v->transport == TRANSPORT_TCP || v->transport == TRANSPORT_UDP || v->transport == TRANSPORT_SCTP) {
-		e->port_seen[v->sport / 64] |= (uint64_t)1 << v->sport % 64;
-		e->port_seen[v->dport / 64] |= (uint64_t)1 << v->dport % 64;
+		note_port(e, v->sport);
+		note_port(e, v->dport);
 	}
-	if (v->net != NET_RAW)
+	/* Of a chain of extension headers libpcap sees one in the middle: be on the safe side. */
+	if (v->flags & FLOW_EXTENSIONS)
+		memset(e->protos, 1, sizeof e->protos);
+	else if (v->net != NET_RAW)
 		e->protos[v->proto] = e->protos[v->first_proto] = 1;
 }
 

@@ -29,7 +29,8 @@
 	F(IP, "IP fields that were not predicted")                                                   \
 	F(TRANSPORT, "transport fields that were not predicted")                                     \
 	F(CHECKSUM, "transport checksums that were not predicted")                                   \
-	F(BYTES, "captured bytes behind the headers, and frames not understood")
+	F(BYTES, "captured bytes behind the headers")                                                \
+	F(RAW, "frames of which only the link header was understood")
 
 enum packet_chunk {
 #define F(id, description) CHUNK_##id,
@@ -62,7 +63,7 @@ enum packet_chunk {
 	PLANES3(F, DST, DICTIONARY, PLANE, 1, "per IP conversation: index of the destination address of direction 0") \
 	PLANES2(F, SPORT, DICTIONARY, PLANE, 1, "per conversation with a transport: source port or ICMP type of direction 0") \
 	PLANES2(F, DPORT, DICTIONARY, PLANE, 1, "per conversation with a transport: destination port or ICMP code") \
-	F(EXTRA, DICTIONARY, TEXT, 10, "per conversation: varint, bytes of its records in BYTES")     \
+	F(EXTRA, DICTIONARY, TEXT, 10, "per conversation: varint, bytes of its records in BYTES, or in RAW_BYTES when not IP") \
 	F(STEP, ORDER, PLANE, 1, "per record: enum order_step")                                      \
 	PLANES2(F, BACK, ORDER, PLANE, 1, "per STEP_BACK: how many conversations opened since that one") \
 	PLANES4(F, TIME, TIME, PLANE, 1, "per record: time since the record before, in units; see TIME_HEAD") \
@@ -96,7 +97,9 @@ enum packet_chunk {
 	PLANES4(F, REST, TRANSPORT, PLANE, 1, "ICMP: bytes 4 to 7; SCTP: verification tag")          \
 	PLANES4(F, CAP, TRANSPORT, PLANE, 1, "captured length that is not predicted")                \
 	F(SUM, CHECKSUM, STORE, 4, "2 bytes as in the packet; SCTP: 4 bytes")                        \
-	F(BYTES, BYTES, BYTES, 256, "per record with bytes behind its headers: these")
+	F(BYTES, BYTES, BYTES, 256, "per IP record with bytes behind its headers: these")            \
+	PLANES4(F, RAW_LEN, RAW, PLANE, 1, "per record that is not IP: bytes behind its link header")\
+	F(RAW_BYTES, RAW, BYTES, 256, "these bytes")
 
 enum packet_stream {
 #define F(id, chunk, effort, room, description) STREAM_##id,
@@ -117,7 +120,7 @@ enum order_step {
 /* Shape: one 32-bit word per record. F(id, bits, description) */
 #define PACKET_SHAPE(F)                                                                              \
 	F(DIR, 1, "direction")                                                                       \
-	F(CAP, 2, "captured length: 0 end of headers, 1 as on the wire, 2 in CAP")                   \
+	F(CAP, 2, "IP: captured length: 0 end of headers, 1 as on the wire, 2 in CAP")                 \
 	F(IP_ID, 2, "0 last + 1, 1 last, 2 last + last step, 3 in IP_ID")                            \
 	F(FRAG, 1, "1 in FRAG (IPv6: LABEL), 0 as last")                                             \
 	F(TOS, 1, "1 in TOS, 0 as last")                                                             \

@@ -37,9 +37,9 @@ static union uses
 mask_of(const struct flow *f)
 {
 	union uses m = { .n = { 0 } };
-	m.n[USE_CAP] = 0xff;
 	if (f->net == NET_RAW)
 		return m;
+	m.n[USE_CAP] = 0xff;
 	m.n[USE_TOS] = m.n[USE_TTL] = m.n[USE_IP_LEN] = m.n[USE_IP_STRING] = 0xff;
 	if (f->net == NET_IP4)
 		m.n[USE_IP_ID] = m.n[USE_FRAG] = m.n[USE_IP_SUM] = 0xff;
@@ -149,7 +149,9 @@ struct walk {
 	const struct flow *flow;
 	struct cursors at;
 	struct side sides[2];
-	uint32_t behind, behind_end; /* in BYTES */
+	const uint8_t *behind;       /* the bytes behind the headers of the next row */
+	uint32_t behind_left;        /* of the conversation */
+	uint32_t raw_row;
 	uint32_t sum_at;
 };
 
@@ -343,8 +345,12 @@ static enum err
 walk_row(struct walk *w, uint32_t row, struct fields *f)
 {
 	struct packet_decoder *d = w->d;
-	*f = (struct fields){ .row = row, .word = d->shape_words[d->shape[row]], .wire_len = d->wire_len[row] };
-	f->dir = SHAPE_GET(f->word, DIR);
+	*f = (struct fields){ .row = row };
+	if (w->flow->net != NET_RAW) {
+		f->word = d->shape_words[d->shape[row]];
+		f->wire_len = d->wire_len[row];
+		f->dir = SHAPE_GET(f->word, DIR);
+	}
 	struct side *s = &w->sides[f->dir];
 	const struct side *o = &w->sides[f->dir ^ 1];
 	f->link_bytes = d->links[w->flow[f->dir].link].len;
@@ -359,9 +365,15 @@ walk_row(struct walk *w, uint32_t row, struct fields *f)
 		walk_rest(w, f, s, o);
 	s->seen = true;
 	unsigned cap = SHAPE_GET(f->word, CAP);
-	f->cap_len = cap == CAP_HEADERS ? f->end : cap == CAP_WIRE ? f->wire_len : TAKE(w, CAP, 4);
-	if (f->cap_len < f->end || f->cap_len - f->end > w->behind_end - w->behind)
+	if (w->flow->net == NET_RAW) {
+		uint32_t n = take(d, STREAM_RAW_LEN0, 4, w->raw_row++);
+		f->cap_len = f->end + (n < BLOCK_BYTES_MAX ? n : BLOCK_BYTES_MAX);
+	} else {
+		f->cap_len = cap == CAP_HEADERS ? f->end : cap == CAP_WIRE ? f->wire_len : TAKE(w, CAP, 4);
+	}
+	if (f->cap_len < f->end || f->cap_len - f->end > w->behind_left)
 		return fail(ERR_FORMAT, "record with another captured length than its bytes");
+	w->behind_left -= f->cap_len - f->end;
 	return OK;
 }
 
@@ -372,10 +384,15 @@ walk_begin(struct walk *w, struct packet_decoder *d, uint32_t c)
 		.d = d,
 		.c = c,
 		.flow = &d->flows[2 * c],
-		.at = d->cursors[c],
-		.behind = d->extra[c],
-		.behind_end = d->extra[c + 1],
+		.behind_left = d->extra[c].bytes,
+		.raw_row = d->extra[c].raw_row,
 	};
+	if (w->flow->net == NET_RAW) {
+		w->behind = d->stream[STREAM_RAW_BYTES] + d->extra[c].at;
+		return; /* nothing of such a conversation is in the other streams */
+	}
+	w->behind = d->stream[STREAM_BYTES] + d->extra[c].at;
+	w->at = d->cursors[c];
 	w->sum_at = w->at.at[USE_SUM] + w->at.at[USE_SCTP_SUM];
 }
 
@@ -387,7 +404,6 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 	walk_begin(&w, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
-		w.behind += f.cap_len - f.end;
 		d->cap_len[row] = f.cap_len;
 		d->tos[row] = f.tos;
 		d->ttl[row] = f.ttl;
@@ -398,7 +414,7 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 		d->tcp_ack[row] = f.ack;
 		d->tcp_win[row] = f.win;
 	}
-	if (w.behind != w.behind_end)
+	if (w.behind_left != 0)
 		return fail(ERR_FORMAT, "bytes left over behind the headers");
 	return OK;
 }
@@ -550,7 +566,7 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 		uint8_t *p = d->image + d->image_bytes, *ip = p + f.link_bytes;
 		const struct link *link = &d->links[w.flow[f.dir].link];
 		memcpy(p, link->bytes, link->len);
-		memcpy(p + f.end, d->stream[STREAM_BYTES] + w.behind, f.cap_len - f.end);
+		memcpy(p + f.end, w.behind, f.cap_len - f.end);
 		if (w.flow->net != NET_RAW) {
 			build_ip(&w, &f, ip);
 			build_transport(&w, &f, ip, ip + f.ip_header);
@@ -560,7 +576,7 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 		d->image_at[row] = d->image_bytes;
 		d->image_bytes += f.cap_len;
 	}
-	if (w.behind != w.behind_end)
+	if (w.behind_left != 0)
 		return fail(ERR_FORMAT, "bytes left over behind the headers");
 	d->built[c] = 1;
 	return OK;
@@ -570,8 +586,9 @@ enum err
 batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
 {
 	struct packet_decoder *d = b->decoder;
-	assert(d->have_rows && row < d->records);
+	assert(row < d->records);
 	uint32_t c = d->conversation_of[row];
+	assert(d->columns & (d->flows[2 * c].net == NET_RAW ? BATCH_BYTES | BATCH_RAW : BATCH_BYTES));
 	if (!d->built[c])
 		TRY(build_conversation(d, c));
 	*bytes = d->image + d->image_at[row];
@@ -579,23 +596,41 @@ batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t
 	return OK;
 }
 
+/* Forgets what was built, and finds each row's conversation. */
+static enum err
+begin_frames(struct packet_decoder *d, bool with_bytes)
+{
+	struct batch *b = &d->batch;
+	for (unsigned plane = 0; plane < 4; plane++)
+		if (d->length[STREAM_RAW_LEN0 + plane] != d->raw_rows)
+			return fail(ERR_FORMAT, "column RAW_LEN has %u values, its records take %u",
+			            d->length[STREAM_RAW_LEN0 + plane], d->raw_rows);
+	if (d->length[STREAM_RAW_BYTES] != d->raw_expected)
+		return fail(ERR_FORMAT, "column RAW_BYTES has %u bytes, its records take %u", d->length[STREAM_RAW_BYTES],
+		            d->raw_expected);
+	if (with_bytes && d->length[STREAM_BYTES] != d->bytes_expected)
+		return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
+		            d->bytes_expected);
+	if (b->conversation_of)
+		return OK;
+	memset(d->built, 0, b->conversations);
+	d->image_bytes = 0;
+	for (uint32_t c = 0; c < b->conversations; c++)
+		for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++)
+			d->conversation_of[row] = c;
+	b->conversation_of = d->conversation_of;
+	return OK;
+}
+
 enum err
 packet_rows_begin(struct packet_decoder *d, unsigned columns)
 {
 	struct batch *b = &d->batch;
+	TRY(begin_frames(d, columns & BATCH_BYTES));
+	if (!(columns & ROW_COLUMNS))
+		return OK;
 	TRY(find_strings(d));
 	TRY(find_cursors(d, columns & BATCH_BYTES));
-	if (columns & BATCH_BYTES) {
-		if (d->length[STREAM_BYTES] != d->extra[b->conversations])
-			return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
-			            d->extra[b->conversations]);
-		memset(d->built, 0, b->conversations);
-		d->image_bytes = 0;
-		for (uint32_t c = 0; c < b->conversations; c++)
-			for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++)
-				d->conversation_of[row] = c;
-		d->have_rows = true;
-	}
 	if (!(columns & (BATCH_CAP_LEN | BATCH_IP | BATCH_TCP)))
 		return OK;
 	for (uint32_t c = 0; c < b->conversations; c++)

@@ -37,6 +37,7 @@ struct packet_decoder {
 	uint8_t *stream[STREAM_COUNT];
 	uint32_t length[STREAM_COUNT];
 	uint32_t records;
+	unsigned chunks, columns;  /* what was unpacked and decoded of this block */
 
 	struct link *links;
 	uint32_t *ip4;
@@ -52,10 +53,13 @@ struct packet_decoder {
 	uint16_t *shape;           /* by row */
 	union uses *uses;          /* by shape number */
 	struct cursors *cursors;   /* by conversation */
-	uint32_t *extra;           /* by conversation: where its bytes in BYTES start */
+	struct extra {             /* by conversation: its bytes in BYTES, or in RAW_BYTES when not IP */
+		uint32_t at, bytes;
+		uint32_t raw_row;  /* not IP: where its values in RAW_LEN start */
+	} *extra;
+	uint32_t bytes_expected, raw_expected, raw_rows;
 	uint32_t *string_at;       /* by string: where it starts in STRING_BYTES */
 	uint32_t string_count;
-	bool have_rows;
 
 	uint32_t *conversation_of; /* by row */
 	uint8_t  *built;           /* by conversation: its frames are in image */

@@ -19,6 +19,7 @@ struct table {
 };
 
 struct segment {
+	uint64_t serial;             /* different for each opened segment */
 	char path[PATH_BYTES];
 	int fd;
 	uint8_t *key;                /* sodium_malloc */
@@ -35,6 +36,8 @@ struct segment {
 
 struct block_decoder {
 	struct packet_decoder *packet;
+	uint64_t serial;             /* what it holds: this block of this opened segment; 0: nothing */
+	uint32_t block;
 	uint8_t *stored;
 	size_t room;
 };
@@ -238,6 +241,8 @@ segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_K
 	struct segment *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
+	static _Atomic uint64_t serial;
+	s->serial = ++serial;
 	s->fd = -1;
 	strcpy(s->path, path);
 	s->key = sodium_malloc(SEGMENT_KEY_BYTES);
@@ -507,33 +512,45 @@ open_chunk(struct segment *s, uint32_t block, uint32_t id, uint8_t *p, uint32_t 
 	return e == OK ? OK : fail_prefix(e, "column %s: ", packet_chunk_name(id));
 }
 
-/* Reads what is needed: in one piece when it is most of what lies between its ends. */
+/* What of a block is needed, and whether it is read in one piece: when it is most of what lies between its ends. */
+struct extent {
+	uint64_t first, last, sum;
+	bool whole;
+};
+
+static struct extent
+extent_of(const struct chunk_table *t, unsigned chunks)
+{
+	struct extent x = { .first = UINT64_MAX };
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (!(chunks >> t->v[i].id & 1))
+			continue;
+		x.first = x.first < t->v[i].at ? x.first : t->v[i].at;
+		x.last = t->v[i].at + t->v[i].sealed_bytes;
+		x.sum += t->v[i].sealed_bytes;
+	}
+	x.whole = x.sum > 0 && (x.sum >= (x.last - x.first) / 4 * 3 || x.last - x.first <= (64u << 10));
+	return x;
+}
+
 static enum err
 load_chunks(struct segment *s, uint32_t block, struct block_decoder *d, unsigned chunks, const struct chunk_table *t,
             uint64_t *bytes_read)
 {
 	const struct block_info *info = &s->blocks[block];
-	uint64_t first = UINT64_MAX, last = 0, sum = 0;
-	for (uint32_t i = 0; i < t->count; i++) {
-		if (!(chunks >> t->v[i].id & 1))
-			continue;
-		first = first < t->v[i].at ? first : t->v[i].at;
-		last = t->v[i].at + t->v[i].sealed_bytes;
-		sum += t->v[i].sealed_bytes;
-	}
-	if (sum == 0)
-		return fail(ERR_FORMAT, "a column is missing");
-	bool whole = sum >= (last - first) / 4 * 3 || last - first <= (64u << 10);
-	TRY(decoder_room(d, whole ? last - first : sum));
-	if (whole)
-		TRY(io_pread(s->fd, d->stored, last - first, info->at + first, s->path));
-	*bytes_read += whole ? last - first : sum;
+	struct extent x = extent_of(t, chunks);
+	if (x.sum == 0)
+		return OK; /* columns without a value have no chunk */
+	TRY(decoder_room(d, x.whole ? x.last - x.first : x.sum));
+	if (x.whole)
+		TRY(io_pread(s->fd, d->stored, x.last - x.first, info->at + x.first, s->path));
+	*bytes_read += x.whole ? x.last - x.first : x.sum;
 	uint64_t at = 0;
 	for (uint32_t i = 0; i < t->count; i++) {
 		if (!(chunks >> t->v[i].id & 1))
 			continue;
-		uint8_t *p = d->stored + (whole ? t->v[i].at - first : at);
-		if (!whole)
+		uint8_t *p = d->stored + (x.whole ? t->v[i].at - x.first : at);
+		if (!x.whole)
 			TRY(io_pread(s->fd, p, t->v[i].sealed_bytes, info->at + t->v[i].at, s->path));
 		TRY(open_chunk(s, block, t->v[i].id, p, t->v[i].sealed_bytes, d));
 		at += t->v[i].sealed_bytes;
@@ -542,19 +559,48 @@ load_chunks(struct segment *s, uint32_t block, struct block_decoder *d, unsigned
 }
 
 static enum err
-load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
-     uint64_t *bytes_read)
+read_block_header(struct segment *s, uint32_t block, struct chunk_table *table, uint64_t *bytes_read)
 {
 	const struct block_info *info = &s->blocks[block];
 	uint8_t head[BLOCK_HEADER_BYTES + CHUNK_COUNT * BLOCK_CHUNK_BYTES];
 	size_t n = info->stored_bytes < sizeof head ? info->stored_bytes : sizeof head;
-	struct chunk_table table;
 	TRY(io_pread(s->fd, head, n, info->at, s->path));
 	*bytes_read += n;
-	TRY(parse_block_header(info, head, n, &table));
-	packet_decoder_begin(d->packet, info->records);
-	TRY(load_chunks(s, block, d, packet_chunks_for(columns), &table, bytes_read));
-	return packet_decode(d->packet, columns, out);
+	return parse_block_header(info, head, n, table);
+}
+
+enum err
+segment_cost(struct segment *s, uint32_t block, unsigned columns, uint64_t *bytes)
+{
+	struct chunk_table table;
+	uint64_t n = 0;
+	enum err e = read_block_header(s, block, &table, &n);
+	if (e != OK)
+		return fail_prefix(e, "%s: block %u: ", s->path, block);
+	struct extent x = extent_of(&table, packet_chunks_for(columns));
+	*bytes = n + (x.whole ? x.last - x.first : x.sum);
+	return OK;
+}
+
+static enum err
+load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
+     uint64_t *bytes_read)
+{
+	const struct block_info *info = &s->blocks[block];
+	if (d->serial != s->serial || d->block != block) {
+		packet_decoder_begin(d->packet, info->records);
+		d->block = block;
+	}
+	d->serial = 0; /* until all went well */
+	unsigned chunks = packet_chunks_for(columns) & ~packet_decoder_chunks(d->packet);
+	if (chunks) {
+		struct chunk_table table;
+		TRY(read_block_header(s, block, &table, bytes_read));
+		TRY(load_chunks(s, block, d, chunks, &table, bytes_read));
+	}
+	TRY(packet_decode(d->packet, columns, out));
+	d->serial = s->serial;
+	return OK;
 }
 
 enum err

@@ -1,0 +1,168 @@
+# Atoll. `make help` says what there is.
+#
+# One flavour of the program lives in one folder: build/gcc, build/clang, build/san (SAN=address,undefined), build/fuzz.
+# Variables: CC, SAN, BUILD (default build), PREFIX, DESTDIR, WERROR (empty: warnings do not stop the build), T, N,
+# PARTS (the folders that make the library).
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD  ?= build
+PREFIX ?= /usr/local
+WERROR ?= -Werror
+T      ?= 60
+N      ?= 100
+
+WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+        -Wold-style-definition -Wundef -Wformat=2 -Wno-unused-parameter
+OPTIMISE := -O3
+LINK :=
+ifneq ($(filter fuzz fuzz-build,$(MAKECMDGOALS)),)
+CC := clang
+FLAVOUR := fuzz
+OPTIMISE := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LINK := -fsanitize=address,undefined
+else ifneq ($(SAN),)
+FLAVOUR := san$(if $(findstring clang,$(CC)),-clang)
+OPTIMISE := -O1 -fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LINK := -fsanitize=$(SAN)
+else
+FLAVOUR := $(notdir $(CC))
+OPTIMISE += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+LINK := -Wl,-z,relro,-z,now
+endif
+# gcc can not know that fail() never returns OK, and takes every output after TRY for unset; and it does not see that a
+# writer's room was checked before the store
+ifeq ($(findstring clang,$(CC)),)
+WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
+endif
+
+ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
+LIBS := -llmdb -lzstd -lpcap -lsodium -lroaring -llz4 -llzma -lz -lpthread -lm
+ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
+
+OUT := $(BUILD)/$(FLAVOUR)
+PARTS ?= base ingest archive index query
+LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
+TOOL_SOURCES    := $(wildcard tools/*.c)
+SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+UNIT  := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZ  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/bench_*.c))
+SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
+GEN_SOURCES := $(wildcard tests/gen/*.c)
+GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
+
+objects = $(patsubst %.c,$(OUT)/%.o,$(1))
+LIBRARY := $(OUT)/libatoll.a
+SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
+
+# what a newcomer types first installs what is missing before it compiles, and uses all cores
+ifneq ($(filter demo bench,$(MAKECMDGOALS)),)
+DEPS_FIRST := deps
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+.PHONY: all deps demo test check bench fuzz fuzz-build torture install clean help unit FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+## all      build ./atoll
+all: $(if $(TOOL_SOURCES),$(OUT)/atoll,$(LIBRARY))
+ifeq ($(SAN)$(BUILD),build)
+ifneq ($(TOOL_SOURCES),)
+	@[ "$$(readlink atoll)" = "$(OUT)/atoll" ] || ln -sfn $(OUT)/atoll atoll
+endif
+endif
+
+## help     this list
+help:
+	@sed -n 's/^## /  make /p' Makefile
+	@echo "  variables: CC=clang SAN=address,undefined BUILD=DIR PREFIX=$(PREFIX) DESTDIR= T=$(T) N=$(N)"
+
+## deps     install the Debian packages that are missing
+deps:
+	@tools/deps.sh
+
+## demo     a tour in a scratch folder: import, look, find a host, export, compare
+demo: deps all $(GEN)
+	@GEN=$(GEN) tools/demo.sh
+
+## test     everything: checks, unit tests, end to end, sanitizers, clang, short fuzz runs
+test: deps
+	@python3 tests/run.py
+
+## check    quick: include table, banned calls, layout
+check:
+	@tests/check_includes.sh
+	@tests/check_source.py
+
+## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
+bench: deps all $(GEN) $(BENCH)
+	@BENCH_PROGRAMS="$(BENCH)" GEN=$(GEN) python3 tests/bench/bench.py
+
+## fuzz     every fuzz target for T seconds each (T=60)
+fuzz: fuzz-build
+	@tests/fuzz/run.sh $(T) $(FUZZ)
+fuzz-build: $(FUZZ)
+
+## torture  N random rounds of kill, damage, repair and compare (N=100)
+torture: all $(GEN) $(SHIMS)
+	@GEN=$(GEN) OUT=$(OUT) tests/torture.sh $(N)
+
+## unit     build the unit tests, the generator and the shims, run nothing
+unit: $(UNIT) $(GEN) $(SHIMS)
+
+## install  into DESTDIR/PREFIX/bin
+install: all
+	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
+
+## clean    remove what was built
+clean:
+	rm -rf $(BUILD) atoll
+
+# Objects are made again when the flags change, the library when a source disappears.
+$(OUT)/flags: FORCE $(DEPS_FIRST)
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
+$(OUT)/sources: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES)' | cmp -s - $@ || \
+		echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES)' > $@
+
+$(OUT)/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(OUT)/sources
+	@rm -f $@
+	ar rcsD $@ $(filter %.o,$^)
+
+$(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES)) $(OUT)/sources
+	@rm -f $@
+	ar rcsD $@ $(filter %.o,$^)
+
+$(OUT)/atoll: $(call objects,$(TOOL_SOURCES)) $(LIBRARY) $(OUT)/sources
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(OUT)/gen: $(call objects,$(GEN_SOURCES))
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lm
+
+$(OUT)/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
+
+$(OUT)/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(OUT)/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+# stands between a program and libc (LD_PRELOAD), so it is never built with sanitizers
+$(OUT)/%.so: tests/fault/%.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=c2x -g -O2 -fPIC -shared -D_GNU_SOURCE -I. $(WARN) -o $@ $< -ldl
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

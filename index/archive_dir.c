@@ -1,0 +1,420 @@
+#include "index/archive_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/limits.h"
+#include "index/recovery.h"
+
+#define FORMAT_WORD "atoll-archive"
+
+struct archive {
+	enum archive_access    access;
+	uint8_t                id[ARCHIVE_ID_BYTES];
+	struct keystore       *keystore;
+	struct catalogue      *catalogue;
+	struct manifest       *manifest;
+	struct recovery_report recovered;
+	char                   dir[PATH_BYTES];
+};
+
+/* --- where it may lie --- */
+
+const char *
+archive_network_name(uint64_t f_type)
+{
+	static const struct { uint64_t f_type; const char *name; } known[] = {
+		{ 0x6969, "NFS" },         { 0x517b, "SMB" },        { 0xff534d42, "CIFS" },   { 0xfe534d42, "SMB2" },
+		{ 0x564c, "NCP" },         { 0x5346414f, "AFS" },    { 0x6b414653, "AFS" },    { 0x73757245, "Coda" },
+		{ 0x00c36400, "Ceph" },    { 0x01021997, "9P" },     { 0x65735546, "FUSE" },   { 0x0bd00bd0, "Lustre" },
+		{ 0x47504653, "GPFS" },    { 0x01161970, "GFS2" },   { 0x7461636f, "OCFS2" },  { 0x19830326, "BeeGFS" },
+		{ 0x013111a8, "IBRIX" },   { 0x6c6f6f70, "VBoxSF" }, { 0x786f4256, "VBoxSF" }, { 0xbacbacbc, "VMware" },
+	};
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (known[i].f_type == f_type)
+			return known[i].name;
+	return NULL;
+}
+
+static enum err
+refuse_network(const char *dir)
+{
+	struct statfs fs;
+	if (statfs(dir, &fs) < 0)
+		return fail_errno("%s", dir);
+	const char *name = archive_network_name((uint32_t)fs.f_type);
+	if (name)
+		return fail(ERR_UNSUPPORTED, "%s: lies on a network file system (%s), where the index's map and locks are not "
+		            "safe: use a local disk", dir, name);
+	return OK;
+}
+
+/* Makes dir when it is missing; an existing one must be empty. */
+static enum err
+folder_claim(const char *dir, bool *made)
+{
+	enum err e = io_mkdir(dir, 0700);
+	*made = e == OK;
+	if (e != ERR_EXISTS)
+		return e;
+	DIR *d = opendir(dir);
+	if (d == NULL)
+		return fail_errno("%s", dir);
+	bool archive = false, empty = true;
+	for (struct dirent *entry; (entry = readdir(d));) {
+		archive |= strcmp(entry->d_name, "format") == 0;
+		empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+	}
+	closedir(d);
+	if (archive)
+		return fail(ERR_EXISTS, "%s: already an archive", dir);
+	return empty ? OK : fail(ERR_EXISTS, "%s: not empty: name a new folder", dir);
+}
+
+/* --- making --- */
+
+static enum err
+format_write(const char *dir, const uint8_t id[ARCHIVE_ID_BYTES])
+{
+	char temp[PATH_BYTES], path[PATH_BYTES], hex[2 * ARCHIVE_ID_BYTES + 1], line[128];
+	TRY(io_path(temp, dir, ".format.tmp"));
+	TRY(io_path(path, dir, "format"));
+	sodium_bin2hex(hex, sizeof hex, id, ARCHIVE_ID_BYTES);
+	int n = snprintf(line, sizeof line, FORMAT_WORD " %u %s\n", ARCHIVE_VERSION, hex);
+	int fd = -1;
+	TRY(io_create(&fd, temp, 0600));
+	enum err e = io_write(fd, line, (size_t)n, temp);
+	if (e == OK)
+		e = io_datasync(fd, temp);
+	io_close(&fd);
+	if (e == OK)
+		e = io_rename(temp, path);
+	return e == OK ? io_sync_dir(dir) : e;
+}
+
+static enum err
+index_create(const char *dir, const char *key_path, const uint8_t id[ARCHIVE_ID_BYTES])
+{
+	char folder[PATH_BYTES];
+	struct keystore *k = NULL;
+	struct state_row state = { .version = CATALOGUE_VERSION, .next_segment = 1, .next_stream = 1 };
+	uint8_t manifest_key[MANIFEST_KEY_BYTES], catalogue_key[CATALOGUE_KEY_BYTES];
+	struct manifest *m = NULL;
+	TRY(io_path(folder, dir, "index"));
+	TRY(keystore_open(&k, dir, key_path, false));
+	keystore_derive(k, ARCHIVE_MANIFEST_LABEL, manifest_key);
+	keystore_derive(k, ARCHIVE_CATALOGUE_LABEL, catalogue_key);
+	keystore_close(&k);
+	enum err e = manifest_create(dir, "manifest", manifest_key, id, state.manifest);
+	if (e == OK)
+		e = manifest_open(&m, dir, "manifest", manifest_key, id, false);
+	if (e == OK) {
+		memcpy(state.archive, id, sizeof state.archive);
+		state.applied_bytes = manifest_start(m);
+		manifest_close(&m);
+		e = catalogue_create(folder, catalogue_key, &state);
+	}
+	sodium_memzero(manifest_key, sizeof manifest_key);
+	sodium_memzero(catalogue_key, sizeof catalogue_key);
+	return e == OK ? io_sync_dir(folder) : e;
+}
+
+static enum err
+init_parts(const char *dir, const char *key_path)
+{
+	uint8_t id[ARCHIVE_ID_BYTES];
+	char path[PATH_BYTES];
+	TRY(refuse_network(dir));
+	if (sodium_init() < 0)
+		return fail(ERR_IO, "libsodium found no source of random numbers");
+	randombytes_buf(id, sizeof id);
+	TRY(io_path(path, dir, "segments"));
+	TRY(io_mkdir(path, 0700));
+	TRY(io_path(path, dir, "index"));
+	TRY(io_mkdir(path, 0700));
+	TRY(keystore_create(dir, key_path, id));
+	enum err e = index_create(dir, key_path, id);
+	if (e == OK)
+		e = format_write(dir, id);
+	if (e == OK) {
+		snprintf(path, sizeof path, "%s", dir);
+		e = io_sync_dir(dirname(path));
+	}
+	if (e != OK && key_path) { /* made a moment ago, and opens nothing */
+		char kept[ERR_TEXT_BYTES];
+		snprintf(kept, sizeof kept, "%s", err_text());
+		(void)unlink(key_path);
+		return fail(e, "%s", kept);
+	}
+	return e;
+}
+
+/* Takes away what a failed init made: the folder was empty before. The first error stays the one to tell. */
+static void
+init_undo(const char *dir, bool made)
+{
+	static const char *const names[] = { "format", ".format.tmp", "manifest", "keystore", "owner.key", "index/data.mdb",
+	                                     "index/lock.mdb", "index", "segments" };
+	char path[PATH_BYTES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (snprintf(path, sizeof path, "%s/%s", dir, names[i]) < (int)sizeof path)
+			(void)remove(path);
+	if (made)
+		(void)rmdir(dir);
+}
+
+enum err
+archive_init(const char *dir, const char *key_path)
+{
+	bool made = false;
+	TRY(folder_claim(dir, &made));
+	enum err e = init_parts(dir, key_path);
+	if (e != OK)
+		init_undo(dir, made);
+	return e;
+}
+
+/* --- opening --- */
+
+static enum err
+format_read(struct archive *a)
+{
+	char path[PATH_BYTES], line[128], hex[2 * ARCHIVE_ID_BYTES + 1];
+	TRY(io_path(path, a->dir, "format"));
+	int fd = -1;
+	enum err e = io_open(&fd, path);
+	if (e == ERR_ABSENT)
+		return fail(e, "%s: no archive here: atoll init %s makes one", a->dir, a->dir);
+	if (e != OK)
+		return e;
+	size_t got = 0;
+	e = io_read(fd, line, sizeof line - 1, &got, path);
+	io_close(&fd);
+	if (e != OK)
+		return e;
+	line[got] = 0;
+	unsigned version;
+	if (sscanf(line, FORMAT_WORD " %9u", &version) != 1)
+		return fail(ERR_FORMAT, "%s: damaged: it should say \"" FORMAT_WORD " %u\" and the archive's id", path,
+		            ARCHIVE_VERSION);
+	if (version != ARCHIVE_VERSION)
+		return fail(ERR_UNSUPPORTED, "%s: archive format version %u, this program knows %u: use a newer program", a->dir,
+		            version, ARCHIVE_VERSION);
+	char want[128];
+	if (sscanf(line, FORMAT_WORD " %*u %32[0-9a-f]", hex) != 1 ||
+	    sodium_hex2bin(a->id, sizeof a->id, hex, strlen(hex), NULL, NULL, NULL) != 0 || strlen(hex) != 32 ||
+	    snprintf(want, sizeof want, FORMAT_WORD " %u %s\n", version, hex) != (int)got || memcmp(want, line, got) != 0)
+		return fail(ERR_FORMAT, "%s: damaged: restore it from a copy", path);
+	return OK;
+}
+
+enum err
+archive_open_catalogue(struct archive *a, const char *name, struct catalogue **out)
+{
+	char folder[PATH_BYTES];
+	uint8_t key[CATALOGUE_KEY_BYTES];
+	TRY(io_path(folder, a->dir, "%s", name));
+	keystore_derive(a->keystore, ARCHIVE_CATALOGUE_LABEL, key);
+	enum err e = catalogue_open(out, folder, key, a->access != ARCHIVE_READ, 0);
+	sodium_memzero(key, sizeof key);
+	return e;
+}
+
+enum err
+archive_open_manifest(struct archive *a, const char *name, struct manifest **out)
+{
+	uint8_t key[MANIFEST_KEY_BYTES];
+	keystore_derive(a->keystore, ARCHIVE_MANIFEST_LABEL, key);
+	enum err e = manifest_open(out, a->dir, name, key, a->id, a->access != ARCHIVE_READ);
+	sodium_memzero(key, sizeof key);
+	return e;
+}
+
+/* *behind: the manifest has more than the index. */
+static enum err
+parts_open(struct archive *a, bool *behind)
+{
+	TRY(archive_open_manifest(a, "manifest", &a->manifest));
+	TRY(archive_open_catalogue(a, "index", &a->catalogue));
+	struct state_row state;
+	uint64_t bytes;
+	uint8_t manifest[MANIFEST_ID_BYTES];
+	TRY(catalogue_begin(a->catalogue));
+	enum err e = catalogue_state(a->catalogue, &state);
+	catalogue_end(a->catalogue);
+	if (e != OK)
+		return e;
+	/* after the snapshot: the manifest only grows, and it grows first */
+	TRY(manifest_bytes(a->manifest, &bytes));
+	manifest_id(a->manifest, manifest);
+	if (memcmp(state.archive, a->id, sizeof a->id) != 0 || memcmp(state.manifest, manifest, sizeof manifest) != 0)
+		return fail(ERR_FORMAT, "%s: the index belongs to another manifest: run atoll rebuild", a->dir);
+	if (state.applied_bytes > bytes)
+		return fail(ERR_FORMAT, "%s: the manifest ends at byte %" PRIu64 ", but the index followed it to byte %" PRIu64
+		            ": damaged or an older copy: run atoll fsck --repair", a->dir, bytes, state.applied_bytes);
+	*behind = state.applied_bytes < bytes;
+	return OK;
+}
+
+static enum err
+open_once(struct archive **out, const char *dir, const char *key_path, enum archive_access access, bool *behind)
+{
+	struct archive *a = calloc(1, sizeof *a);
+	if (a == NULL)
+		return fail(ERR_NOMEM, "%s: no memory to open it", dir);
+	a->access = access;
+	int n = snprintf(a->dir, sizeof a->dir, "%s", dir);
+	enum err e = n < 0 || n >= (int)sizeof a->dir ? fail(ERR_LIMIT, "%s: path too long", dir) : format_read(a);
+	if (e == OK)
+		e = keystore_open(&a->keystore, dir, key_path, access != ARCHIVE_READ);
+	if (e == OK) {
+		uint8_t id[ARCHIVE_ID_BYTES];
+		keystore_archive_id(a->keystore, id);
+		if (memcmp(id, a->id, sizeof id) != 0)
+			e = fail(ERR_FORMAT, "%s: the keystore is another archive's: restore the right one from a copy", dir);
+	}
+	if (e == OK && access != ARCHIVE_READ)
+		e = refuse_network(dir);
+	*behind = false;
+	if (e == OK && access != ARCHIVE_BARE)
+		e = parts_open(a, behind);
+	if (e == OK && access == ARCHIVE_WRITE)
+		e = recovery_run(a, &a->recovered);
+	if (e != OK) {
+		archive_close(&a);
+		return e;
+	}
+	*out = a;
+	return OK;
+}
+
+enum err
+archive_open(struct archive **out, const char *dir, const char *key_path, enum archive_access access)
+{
+	bool behind;
+	TRY(open_once(out, dir, key_path, access, &behind));
+	if (access != ARCHIVE_READ || !behind)
+		return OK;
+	/* A commit in progress, or one that a killed writer did not finish: finish it unless somebody holds the lock (then it
+	 * is in progress) or this process may not write. Either way what the index shows is a consistent earlier state. */
+	archive_close(out);
+	struct archive *writer = NULL;
+	struct recovery_report recovered = { 0 };
+	if (open_once(&writer, dir, key_path, ARCHIVE_WRITE, &behind) == OK) {
+		recovered = writer->recovered;
+		archive_close(&writer);
+	}
+	TRY(open_once(out, dir, key_path, ARCHIVE_READ, &behind));
+	(*out)->recovered = recovered;
+	return OK;
+}
+
+void
+archive_close(struct archive **a)
+{
+	if (*a == NULL)
+		return;
+	catalogue_close(&(*a)->catalogue);
+	manifest_close(&(*a)->manifest);
+	keystore_close(&(*a)->keystore); /* last: it holds the lock */
+	free(*a);
+	*a = NULL;
+}
+
+void
+archive_set_parts(struct archive *a, struct catalogue *c, struct manifest *m)
+{
+	catalogue_close(&a->catalogue);
+	manifest_close(&a->manifest);
+	a->catalogue = c;
+	a->manifest = m;
+}
+
+const char *archive_path(const struct archive *a) { return a->dir; }
+void archive_id(const struct archive *a, uint8_t id[ARCHIVE_ID_BYTES]) { memcpy(id, a->id, ARCHIVE_ID_BYTES); }
+struct keystore *archive_keystore(struct archive *a) { return a->keystore; }
+struct catalogue *archive_catalogue(struct archive *a) { return a->catalogue; }
+struct manifest *archive_manifest(struct archive *a) { return a->manifest; }
+const struct recovery_report *archive_recovered(const struct archive *a) { return &a->recovered; }
+
+/* --- segments --- */
+
+enum err
+archive_segments_folder(const struct archive *a, char out[PATH_BYTES])
+{
+	return io_path(out, a->dir, "segments");
+}
+
+enum err
+archive_segment_path(const struct archive *a, uint64_t id, char out[PATH_BYTES])
+{
+	return io_path(out, a->dir, "segments/%016" PRIx64 ".seg", id);
+}
+
+enum err
+archive_segment_temp_path(const struct archive *a, uint64_t id, char out[PATH_BYTES])
+{
+	return io_path(out, a->dir, "segments/.%016" PRIx64 ".tmp", id);
+}
+
+bool
+archive_segment_id(const char *name, uint64_t *id, bool *temp)
+{
+	bool hidden = name[0] == '.';
+	const char *digits = name + hidden;
+	if (strspn(digits, "0123456789abcdef") != 16 || strcmp(digits + 16, hidden ? ".tmp" : ".seg") != 0)
+		return false;
+	*id = strtoull(digits, NULL, 16);
+	*temp = hidden;
+	return true;
+}
+
+enum err
+archive_open_segment(struct archive *a, const struct segment_row *row, struct segment **out)
+{
+	char path[PATH_BYTES];
+	uint8_t key[SEGMENT_KEY_BYTES];
+	TRY(archive_segment_path(a, row->id, path));
+	TRY(keystore_get(a->keystore, row->slot, row->id, key));
+	struct segment *s = NULL;
+	enum err e = segment_open(&s, path, key);
+	sodium_memzero(key, sizeof key);
+	if (e != OK)
+		return e;
+	const struct segment_name *name = segment_name_of(s);
+	if (name->id != row->id || name->stream != row->stream || name->key_slot != row->slot ||
+	    memcmp(name->archive, a->id, sizeof a->id) != 0 ||
+	    memcmp(segment_totals_of(s)->root, row->root, sizeof row->root) != 0) {
+		segment_close(&s);
+		return fail(ERR_FORMAT, "%s: not the file that was committed (its root hash differs)", path);
+	}
+	*out = s;
+	return OK;
+}
+
+enum err
+archive_index_bytes(const struct archive *a, uint64_t *bytes)
+{
+	static const char *const names[] = { "format", "keystore", "manifest", "index/data.mdb" };
+	uint64_t sum = 0;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		char path[PATH_BYTES];
+		struct stat st;
+		TRY(io_path(path, a->dir, "%s", names[i]));
+		if (stat(path, &st) < 0)
+			return fail_errno("%s", path);
+		sum += (uint64_t)st.st_size;
+	}
+	*bytes = sum;
+	return OK;
+}

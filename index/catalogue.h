@@ -1,0 +1,100 @@
+/* The catalogue: what is in the archive, in LMDB (index/kv.h). It answers which streams, segments and imports there are, and
+ * which segments a query must open, without opening one. All of it can be made again from manifest, segments and keystore
+ * (index/rebuild.h); the manifest says what is committed, the catalogue follows it.
+ *
+ * One sorted table, so that a small archive is a few pages. Keys start with a letter, numbers in them are big-endian:
+ *
+ *     A                              state row
+ *     S stream(4)                    stream row
+ *     G segment(8)                   segment row
+ *     T stream(4) first_ns(8) segment(8)   last_ns(8): the segments of a stream by time
+ *     I fingerprint(32)              import row
+ *     R line(8)                      removal row (tombstone)
+ *     F segment(8)                   segment filter (index/segfilter.h)
+ *     Z stream(4)                    longest time span of a segment of the stream (8): how far before a range to look
+ *
+ * Rows are those of index/rows.h, in their byte form.
+ *
+ * Readers work between catalogue_begin() and catalogue_end(), in one snapshot. One thread, one process (kv.h).
+ */
+#ifndef INDEX_CATALOGUE_H
+#define INDEX_CATALOGUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "index/rows.h"
+
+#define CATALOGUE_VERSION   1u
+#define CATALOGUE_KEY_BYTES 32u /* keystore_derive("catalogue"): checks and segment filters */
+
+struct catalogue;
+
+/* Makes a catalogue that has applied nothing yet in an empty folder; durable. */
+enum err catalogue_create(const char *folder, const uint8_t key[CATALOGUE_KEY_BYTES], const struct state_row *state);
+/* ERR_ABSENT, ERR_FORMAT ("index damaged: run atoll rebuild"), ERR_UNSUPPORTED (version), ERR_BUSY. map_bytes 0: as usual. */
+enum err catalogue_open(struct catalogue **out, const char *folder, const uint8_t key[CATALOGUE_KEY_BYTES], bool writable,
+                        uint64_t map_bytes);
+void     catalogue_close(struct catalogue **c);
+enum err catalogue_file_bytes(const struct catalogue *c, uint64_t *bytes); /* of LMDB's data file */
+
+/* --- reading --- */
+enum err catalogue_begin(struct catalogue *c);
+void     catalogue_end(struct catalogue *c);
+enum err catalogue_state(struct catalogue *c, struct state_row *row);
+/* ERR_ABSENT: no such row. */
+enum err catalogue_stream(struct catalogue *c, uint32_t id, struct stream_row *row);
+enum err catalogue_stream_named(struct catalogue *c, const char *name, struct stream_row *row);
+enum err catalogue_segment(struct catalogue *c, uint64_t id, struct segment_row *row);
+enum err catalogue_import(struct catalogue *c, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *row);
+/* The next row after the one in *row (zeroed: the first), in the order of ids; END. Rows of all states. Import rows go by
+ * fingerprint, removal rows by *line. */
+enum err catalogue_next_stream(struct catalogue *c, struct stream_row *row);
+enum err catalogue_next_segment(struct catalogue *c, struct segment_row *row);
+enum err catalogue_next_import(struct catalogue *c, bool first, struct import_row *row);
+enum err catalogue_next_removal(struct catalogue *c, uint64_t *line, struct removal_row *row);
+
+/* The segments of a stream that can hold a record in [from_ns, until_ns), by first_ns, then id: zero *row and call until
+ * END. Segments being deleted are passed over; lost ones are given (state SEGMENT_LOST: say so, they are missing from the
+ * answer). A segment with hidden_until_ns: its records before that time were removed and must not be shown; it is passed
+ * over when all of the range is before it. */
+enum err catalogue_next_in_range(struct catalogue *c, uint32_t stream, uint64_t from_ns, uint64_t until_ns,
+                                 struct segment_row *row);
+/* Whether the segment can hold an address of the net (index/segfilter.h). True when there is no filter. */
+enum err catalogue_may_hold(struct catalogue *c, uint64_t segment, unsigned family, unsigned bits, const uint8_t addr[16],
+                            bool *maybe);
+/* The stored filter, borrowed until catalogue_end(). ERR_ABSENT. */
+enum err catalogue_filter(struct catalogue *c, uint64_t segment, const uint8_t **filter, size_t *n);
+
+struct catalogue_totals {
+	uint64_t streams, segments, lost_segments, records, wire_bytes, captured_bytes, file_bytes, footer_bytes;
+	uint64_t first_ns, last_ns; /* of the live segments; both 0 when there are none */
+};
+/* Sums over the live segments of one stream (0: all). */
+enum err catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *totals);
+
+/* Reads every entry and checks what belongs together (time index, spans, filters, streams); calls see() with one sentence
+ * per fault, and goes on. */
+enum err catalogue_check(struct catalogue *c, void (*see)(void *arg, const char *sentence), void *arg);
+/* All of it as text, one line per row, in order; filters as hashes. Equal text: logically equal. */
+enum err catalogue_dump(struct catalogue *c, FILE *out);
+
+/* --- changing: one durable transaction --- */
+/* change may run twice (kv.h). The readers above may be called in it. An error in change undoes it. */
+typedef enum err catalogue_change(struct catalogue *c, void *arg);
+enum err catalogue_update(struct catalogue *c, catalogue_change *change, void *arg);
+enum err catalogue_put_state(struct catalogue *c, const struct state_row *row);
+enum err catalogue_put_stream(struct catalogue *c, const struct stream_row *row);
+enum err catalogue_put_segment(struct catalogue *c, const struct segment_row *row);
+enum err catalogue_put_import(struct catalogue *c, const struct import_row *row);
+enum err catalogue_put_removal(struct catalogue *c, uint64_t line, const struct removal_row *row);
+enum err catalogue_put_filter(struct catalogue *c, uint64_t segment, const void *filter, size_t n);
+/* Forgets row, time index entry and filter. ERR_ABSENT. */
+enum err catalogue_forget_segment(struct catalogue *c, uint64_t id);
+
+/* The key for segfilter_build(). */
+const uint8_t *catalogue_filter_key(const struct catalogue *c);
+
+#endif

@@ -1,0 +1,132 @@
+/* The rows of the catalogue and the lines of the manifest: each is one table here, from which come the struct, the bytes
+ * (little-endian, in the order of the table), the text form and the documentation.
+ *
+ * Text form: "name=value" separated by one blank, in the order of the table. Numbers are decimal, ids and hashes are lower
+ * case hex, texts are as they are except for control bytes, blank, '%' and 0x7f, which become %XX; an empty text is "-"
+ * and a text "-" is "%2d". Both forms are canonical: one row has one encoding, and decoders refuse any other.
+ */
+#ifndef INDEX_ROWS_H
+#define INDEX_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "archive/segment.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/limits.h"
+
+#define IMPORT_NAME_BYTES 256u /* with the NUL; a longer file name keeps its end */
+#define FINGERPRINT_BYTES 32u
+#define MANIFEST_ID_BYTES 16u
+#define ROW_BYTES_MAX     512u /* any row, encoded */
+#define ROW_TEXT_MAX      2048u/* any row, as text, with the NUL: a name may grow threefold */
+
+enum segment_state {
+	SEGMENT_LIVE = 0,
+	SEGMENT_DELETING = 1, /* removed or replaced: invisible; key and file are being destroyed */
+	SEGMENT_LOST = 2,     /* committed and never removed, but its file or key is gone: counted, not readable */
+};
+
+/* kind, name, meaning. Kinds: u8, le32, le64, id (16 bytes), hash (32 bytes), name (STREAM_NAME_BYTES), title
+ * (IMPORT_NAME_BYTES; both texts: one length byte, then the bytes). */
+#define ROW_STATE(F)                                                                            \
+	F(le32, version, "of this table set: CATALOGUE_VERSION")                                \
+	F(id, archive, "archive id")                                                            \
+	F(id, manifest, "id of the manifest that this index follows")                           \
+	F(le64, applied_bytes, "of the manifest; what follows is not in the index yet")         \
+	F(le64, sequence, "number of the last manifest line applied")                           \
+	F(le64, next_segment, "larger than any segment id committed so far")                    \
+	F(le32, next_stream, "larger than any stream number used so far")
+
+#define ROW_STREAM(F)                                                                           \
+	F(le32, id, "stream number, 1..")                                                       \
+	F(le64, created_ns, "since 1970 UTC")                                                   \
+	F(name, name, "as given with --stream")
+
+#define ROW_SEGMENT(F)                                                                          \
+	F(le64, id, "segment id, 1..")                                                          \
+	F(le32, stream, "stream number")                                                        \
+	F(le32, slot, "keystore slot of its key")                                               \
+	F(u8, state, "enum segment_state")                                                      \
+	F(le32, blocks, "1..SEGMENT_BLOCKS_MAX")                                                \
+	F(le64, records, "all blocks")                                                          \
+	F(le64, wire_bytes, "sum over the records")                                             \
+	F(le64, captured_bytes, "sum over the records")                                         \
+	F(le64, first_ns, "earliest record")                                                    \
+	F(le64, last_ns, "latest record")                                                       \
+	F(le64, file_bytes, "all of the file")                                                  \
+	F(le64, footer_bytes, "of these, footer")                                               \
+	F(le64, hidden_until_ns, "records before this time were removed: do not show them; 0: none") \
+	F(hash, root, "of the segment's hash tree")
+
+#define ROW_IMPORT(F)                                                                           \
+	F(hash, fingerprint, "of the imported content, as the importer defines it")             \
+	F(le32, stream, "stream number")                                                        \
+	F(le64, begun_ns, "when this run began")                                                \
+	F(le64, records, "of the input that are committed: where an interrupted import goes on") \
+	F(u8, complete, "1 when the whole input was imported")                                  \
+	F(le32, runs, "1.. (more than one with --again)")                                       \
+	F(title, title, "file name")
+
+#define ROW_REMOVAL(F)                                                                          \
+	F(le32, stream, "stream number")                                                        \
+	F(le64, until_ns, "records before this time were removed")                              \
+	F(le64, removed_ns, "when")                                                             \
+	F(le64, segments, "removed whole")                                                      \
+	F(le64, records, "in these")
+
+/* Manifest only: the segment is removed or was replaced; its key and file are to be destroyed. */
+#define ROW_DROP(F)                                                                             \
+	F(le64, id, "segment id")
+
+#define ROW_TABLES(T)                                                                           \
+	T(STATE, state, 'A', "where the index stands; one row")                                 \
+	T(STREAM, stream, 'S', "by stream number")                                              \
+	T(SEGMENT, segment, 'G', "by segment id")                                               \
+	T(IMPORT, import, 'I', "by fingerprint")                                                \
+	T(REMOVAL, removal, 'R', "tombstones, by number of the manifest line")                  \
+	T(DROP, drop, 'D', "manifest only: a segment is removed or replaced")
+
+#define ROW_C_u8(name)    uint8_t name;
+#define ROW_C_le32(name)  uint32_t name;
+#define ROW_C_le64(name)  uint64_t name;
+#define ROW_C_id(name)    uint8_t name[16];
+#define ROW_C_hash(name)  uint8_t name[32];
+#define ROW_C_name(name)  char name[STREAM_NAME_BYTES];
+#define ROW_C_title(name) char name[IMPORT_NAME_BYTES];
+#define ROW_MEMBER(kind, name, meaning) ROW_C_##kind(name)
+#define ROW_STRUCT(TABLE, noun, tag, meaning) struct noun##_row { ROW_##TABLE(ROW_MEMBER) };
+ROW_TABLES(ROW_STRUCT)
+#undef ROW_STRUCT
+#undef ROW_MEMBER
+
+#define ROW_KIND(TABLE, noun, tag, meaning) ROW_KIND_##TABLE = tag,
+enum row_kind { ROW_TABLES(ROW_KIND) };
+#undef ROW_KIND
+
+union row {
+#define ROW_UNION(TABLE, noun, tag, meaning) struct noun##_row noun;
+	ROW_TABLES(ROW_UNION)
+#undef ROW_UNION
+};
+
+/* row is the struct of that kind (or the union). */
+void        row_encode(enum row_kind kind, const void *row, struct writer *w);
+/* ERR_FORMAT: short, long, a text without room or with a NUL, or a value outside its enumeration. row is then unchanged. */
+enum err    row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n);
+/* The name of the kind ("segment"). */
+const char *row_word(enum row_kind kind);
+/* By name; false when there is none. */
+bool        row_kind_of(enum row_kind *kind, const char *word, size_t n);
+/* Text without the word; returns its length, less than ROW_TEXT_MAX. */
+size_t      row_print(enum row_kind kind, const void *row, char text[ROW_TEXT_MAX]);
+/* ERR_FORMAT: not the canonical text of such a row. row is then unchanged. */
+enum err    row_parse(enum row_kind kind, union row *row, const char *text, size_t n);
+
+/* For the documentation: calls see() for each table and field, table by table. */
+typedef void row_see(void *arg, const char *table, char tag, const char *kind, const char *name, const char *meaning);
+void        row_walk(row_see *see, void *arg);
+
+#endif

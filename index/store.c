@@ -1,0 +1,547 @@
+#include "index/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/limits.h"
+#include "index/recovery.h"
+
+struct store_segment {
+	struct segment_name    name;
+	struct segment_writer *writer;
+	uint8_t               *key; /* sodium_malloc'ed */
+	char                   temp[PATH_BYTES];
+};
+
+struct store {
+	struct archive       *archive;
+	bool                  stopped;
+	uint64_t              next_segment;
+	uint32_t              next_stream;
+	struct store_segment *open[STORE_OPEN_SEGMENTS_MAX];
+};
+
+static struct catalogue *catalogue_of(struct store *s) { return archive_catalogue(s->archive); }
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static enum err
+running(const struct store *s)
+{
+	if (s->stopped)
+		return fail(ERR_IO, "%s: stopped after an earlier failure: start again", archive_path(s->archive));
+	return OK;
+}
+
+/* --- one change: manifest lines, then the same rows in the catalogue --- */
+
+struct change {
+	struct manifest_line *v;
+	size_t                count, room;
+	uint64_t              filter_of; /* segment, 0: no filter */
+	const uint8_t        *filter;
+	size_t                filter_bytes;
+	uint64_t              end, sequence;
+};
+
+static enum err
+change_add(struct change *c, enum row_kind kind, const void *row, size_t row_bytes)
+{
+	if (c->count == c->room) {
+		size_t room = c->room ? 2 * c->room : 4;
+		struct manifest_line *v = realloc(c->v, room * sizeof *v);
+		if (v == NULL)
+			return fail(ERR_NOMEM, "no memory for a change of %zu lines", room);
+		c->v = v;
+		c->room = room;
+	}
+	struct manifest_line *line = &c->v[c->count++];
+	memset(line, 0, sizeof *line);
+	line->kind = kind;
+	memcpy(&line->row, row, row_bytes);
+	return OK;
+}
+#define CHANGE_ADD(c, KIND, row) change_add(c, ROW_KIND_##KIND, row, sizeof *(row))
+
+static enum err
+change_apply(struct catalogue *c, void *arg)
+{
+	const struct change *change = arg;
+	struct state_row state;
+	TRY(catalogue_state(c, &state));
+	for (size_t i = 0; i < change->count; i++)
+		TRY(recovery_apply(c, &change->v[i], &state));
+	if (change->filter_of)
+		TRY(catalogue_put_filter(c, change->filter_of, change->filter, change->filter_bytes));
+	state.applied_bytes = change->end;
+	state.sequence = change->sequence;
+	return catalogue_put_state(c, &state);
+}
+
+/* Frees the change's list. Any failure after the manifest was touched stops the store. */
+static enum err
+change_commit(struct store *s, struct change *c)
+{
+	struct manifest *m = archive_manifest(s->archive);
+	enum err e = OK;
+	for (size_t i = 0; e == OK && i < c->count; i++)
+		e = manifest_add(m, c->v[i].kind, &c->v[i].row);
+	if (e != OK) {
+		manifest_discard(m);
+	} else {
+		e = manifest_commit(m, &c->end, &c->sequence);
+		for (size_t i = 0; i < c->count; i++)
+			c->v[i].sequence = c->sequence - c->count + 1 + i;
+		if (e == OK)
+			e = catalogue_update(catalogue_of(s), change_apply, c);
+		s->stopped |= e != OK;
+	}
+	free(c->v);
+	c->v = NULL;
+	return e;
+}
+
+/* --- open, close --- */
+
+enum err
+store_open(struct store **out, const char *dir, const char *key_path)
+{
+	struct store *s = calloc(1, sizeof *s);
+	struct state_row state;
+	if (s == NULL)
+		return fail(ERR_NOMEM, "%s: no memory to open it", dir);
+	enum err e = archive_open(&s->archive, dir, key_path, ARCHIVE_WRITE);
+	if (e == OK)
+		e = catalogue_begin(catalogue_of(s));
+	if (e == OK) {
+		e = catalogue_state(catalogue_of(s), &state);
+		catalogue_end(catalogue_of(s));
+	}
+	if (e != OK) {
+		archive_close(&s->archive);
+		free(s);
+		return e;
+	}
+	s->next_segment = state.next_segment;
+	s->next_stream = state.next_stream;
+	*out = s;
+	return OK;
+}
+
+void
+store_close(struct store **s)
+{
+	if (*s == NULL)
+		return;
+	for (size_t i = 0; i < STORE_OPEN_SEGMENTS_MAX; i++)
+		store_segment_abort(*s, &(*s)->open[i]);
+	archive_close(&(*s)->archive);
+	free(*s);
+	*s = NULL;
+}
+
+struct archive *
+store_archive(struct store *s)
+{
+	return s->archive;
+}
+
+/* --- streams --- */
+
+static enum err
+stream_name_check(const char *name)
+{
+	size_t n = strlen(name);
+	if (n == 0 || n >= STREAM_NAME_BYTES)
+		return fail(ERR_USAGE, "a stream's name has 1 to %d bytes, this one has %zu", STREAM_NAME_BYTES - 1, n);
+	for (size_t i = 0; i < n; i++)
+		if ((uint8_t)name[i] < ' ' || name[i] == 0x7f)
+			return fail(ERR_USAGE, "a stream's name has no control characters (byte %zu)", i + 1);
+	return OK;
+}
+
+enum err
+store_stream(struct store *s, const char *name, uint32_t *stream)
+{
+	struct stream_row row = { 0 };
+	TRY(running(s));
+	TRY(stream_name_check(name));
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_stream_named(catalogue_of(s), name, &row);
+	catalogue_end(catalogue_of(s));
+	if (e == OK)
+		*stream = row.id;
+	if (e != ERR_ABSENT)
+		return e;
+	if (s->next_stream >= STREAMS_MAX)
+		return fail(ERR_LIMIT, "an archive has at most %u streams", STREAMS_MAX);
+	row.id = s->next_stream;
+	row.created_ns = now_ns();
+	snprintf(row.name, sizeof row.name, "%s", name);
+	struct change c = { 0 };
+	TRY(CHANGE_ADD(&c, STREAM, &row));
+	TRY(change_commit(s, &c));
+	*stream = s->next_stream++;
+	return OK;
+}
+
+/* --- imports --- */
+
+static enum err
+import_commit(struct store *s, const struct import_row *row)
+{
+	struct change c = { 0 };
+	TRY(CHANGE_ADD(&c, IMPORT, row));
+	return change_commit(s, &c);
+}
+
+static enum err
+import_refuse(const struct import_row *row, const char *stream)
+{
+	time_t seconds = (time_t)(row->begun_ns / 1000000000u);
+	struct tm tm;
+	char when[32];
+	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
+	return fail(ERR_EXISTS, "already imported on %s as \"%s\" into stream \"%s\" (%" PRIu64 " records): --again imports it "
+	            "once more", when, row->title, stream, row->records);
+}
+
+enum err
+store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], const char *title, uint32_t stream,
+                   bool again, struct import_row *import)
+{
+	struct import_row row = { 0 };
+	struct stream_row named = { 0 };
+	TRY(running(s));
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
+	if (e == OK)
+		e = catalogue_stream(catalogue_of(s), row.stream, &named);
+	catalogue_end(catalogue_of(s));
+	bool known = e == OK;
+	if (e != OK && e != ERR_ABSENT)
+		return e;
+	if (known && row.complete && !again)
+		return import_refuse(&row, named.name);
+	if (known && !row.complete) { /* goes on, also with --again: that was said when it began */
+		if (row.stream != stream)
+			return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", named.name,
+			            named.name);
+		*import = row;
+		return OK;
+	}
+	uint32_t runs = known ? row.runs + 1 : 1;
+	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .runs = runs };
+	memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
+	size_t n = strlen(title), skip = n >= sizeof row.title ? n - sizeof row.title + 1 : 0;
+	snprintf(row.title, sizeof row.title, "%s", title + skip);
+	TRY(import_commit(s, &row));
+	*import = row;
+	return OK;
+}
+
+enum err
+store_import_finish(struct store *s, struct import_row *import)
+{
+	TRY(running(s));
+	struct import_row row = *import;
+	row.complete = 1;
+	TRY(import_commit(s, &row));
+	*import = row;
+	return OK;
+}
+
+/* --- segments --- */
+
+static void
+segment_free(struct store *s, struct store_segment **g)
+{
+	struct store_segment *gone = *g; /* g may be a place of the list */
+	*g = NULL;
+	for (size_t i = 0; i < STORE_OPEN_SEGMENTS_MAX; i++)
+		if (s->open[i] == gone)
+			s->open[i] = NULL;
+	segment_writer_close(&gone->writer);
+	sodium_free(gone->key);
+	free(gone);
+}
+
+static enum err
+segment_create_file(struct store *s, struct store_segment *g)
+{
+	struct stream_row stream;
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_stream(catalogue_of(s), g->name.stream, &stream);
+	catalogue_end(catalogue_of(s));
+	if (e != OK)
+		return e;
+	TRY(archive_segment_temp_path(s->archive, g->name.id, g->temp));
+	return segment_create(&g->writer, g->temp, &g->name, g->key, stream.name);
+}
+
+enum err
+store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out)
+{
+	TRY(running(s));
+	size_t place = 0;
+	while (place < STORE_OPEN_SEGMENTS_MAX && s->open[place])
+		place++;
+	if (place == STORE_OPEN_SEGMENTS_MAX)
+		return fail(ERR_LIMIT, "at most %u segments are written at once", STORE_OPEN_SEGMENTS_MAX);
+	struct store_segment *g = calloc(1, sizeof *g);
+	if (g == NULL || (g->key = sodium_malloc(SEGMENT_KEY_BYTES)) == NULL) {
+		free(g);
+		return fail(ERR_NOMEM, "no memory for a segment");
+	}
+	archive_id(s->archive, g->name.archive);
+	g->name.id = s->next_segment;
+	g->name.stream = stream;
+	enum err e = keystore_add(archive_keystore(s->archive), g->name.id, &g->name.key_slot, g->key);
+	if (e != OK) {
+		sodium_free(g->key);
+		free(g);
+		return e;
+	}
+	s->next_segment++;
+	s->open[place] = g;
+	e = segment_create_file(s, g);
+	if (e != OK) {
+		char kept[ERR_TEXT_BYTES];
+		snprintf(kept, sizeof kept, "%s", err_text());
+		store_segment_abort(s, &g);
+		return fail(e, "%s", kept);
+	}
+	*out = g;
+	return OK;
+}
+
+struct segment_writer *store_segment_writer(struct store_segment *g) { return g->writer; }
+const struct segment_name *store_segment_name(const struct store_segment *g) { return &g->name; }
+const uint8_t *store_segment_key(const struct store_segment *g) { return g->key; }
+
+void
+store_segment_abort(struct store *s, struct store_segment **g)
+{
+	if (*g == NULL)
+		return;
+	if (!s->stopped) { /* otherwise recovery does it */
+		enum err e = io_unlink((*g)->temp);
+		if (e == OK || e == ERR_ABSENT)
+			e = keystore_shred(archive_keystore(s->archive), (*g)->name.key_slot);
+		s->stopped |= e != OK;
+	}
+	segment_free(s, g);
+}
+
+/* As store_segment_abort(), after a failure whose sentence is to stay. Something that could not be made durable stops. */
+static enum err
+segment_give_up(struct store *s, struct store_segment **g, enum err e)
+{
+	char kept[ERR_TEXT_BYTES];
+	snprintf(kept, sizeof kept, "%s", err_text());
+	s->stopped |= e == ERR_IO;
+	store_segment_abort(s, g);
+	return fail(e, "%s", kept);
+}
+
+/* Reads the finished file back, as every reader will, and makes its filter. */
+static enum err
+segment_verify(struct store *s, const struct store_segment *g, const struct segment_totals *totals, struct change *c,
+               uint8_t **filter)
+{
+	struct segment *segment = NULL;
+	TRY(segment_open(&segment, g->temp, g->key));
+	enum err e = OK;
+	if (memcmp(segment_totals_of(segment)->root, totals->root, sizeof totals->root) != 0)
+		e = fail(ERR_IO, "%s: reads back with another root hash", g->temp);
+	if (e == OK)
+		e = recovery_filter(s->archive, segment, filter, &c->filter_bytes);
+	segment_close(&segment);
+	return e;
+}
+
+/* From here on a failure stops the store: recovery finds out how far it came. */
+static enum err
+segment_publish(struct store *s, struct store_segment *g, const struct segment_totals *totals, struct change *c)
+{
+	char path[PATH_BYTES], folder[PATH_BYTES];
+	struct segment_row row = recovery_row(&g->name, totals);
+	TRY(archive_segment_path(s->archive, g->name.id, path));
+	TRY(archive_segments_folder(s->archive, folder));
+	TRY(io_rename(g->temp, path));
+	TRY(io_sync_dir(folder));
+	TRY(CHANGE_ADD(c, SEGMENT, &row));
+	if (c->count > 1) { /* the segment first: a drop or an import line refers to it */
+		struct manifest_line last = c->v[c->count - 1];
+		memmove(c->v + 1, c->v, (c->count - 1) * sizeof *c->v);
+		c->v[0] = last;
+	}
+	return change_commit(s, c);
+}
+
+/* c: what else goes into the change; its list is freed. */
+static enum err
+segment_commit(struct store *s, struct store_segment **g, struct change *c)
+{
+	struct segment_totals totals;
+	uint8_t *filter = NULL;
+	const uint8_t *key;
+	const struct segment_name *name;
+	enum err e = running(s);
+	if (e == OK && segment_next_block((*g)->writer, &key, &name) == 0)
+		e = fail(ERR_USAGE, "a segment without blocks");
+	if (e == OK)
+		e = segment_finish((*g)->writer, &totals);
+	segment_writer_close(&(*g)->writer);
+	if (e == OK)
+		e = segment_verify(s, *g, &totals, c, &filter);
+	if (e != OK) {
+		free(c->v);
+		return segment_give_up(s, g, e);
+	}
+	c->filter = filter;
+	c->filter_of = (*g)->name.id;
+	e = segment_publish(s, *g, &totals, c);
+	s->stopped |= e != OK;
+	free(filter);
+	free(c->v);
+	segment_free(s, g);
+	return e;
+}
+
+enum err
+store_segment_commit(struct store *s, struct store_segment **g, const struct import_row *import)
+{
+	struct change c = { 0 };
+	enum err e = import ? CHANGE_ADD(&c, IMPORT, import) : OK;
+	return e == OK ? segment_commit(s, g, &c) : segment_give_up(s, g, e);
+}
+
+/* --- removal --- */
+
+static enum err
+settle(struct store *s)
+{
+	struct recovery_report report = { 0 };
+	enum err e = recovery_settle(s->archive, false, NULL, NULL, &report);
+	s->stopped |= e != OK; /* committed, not completed: the next writer goes on */
+	return e;
+}
+
+static enum err
+segment_live(struct store *s, uint64_t id, struct segment_row *row)
+{
+	TRY(running(s));
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_segment(catalogue_of(s), id, row);
+	catalogue_end(catalogue_of(s));
+	return e;
+}
+
+enum err
+store_segment_replace(struct store *s, struct store_segment **g, uint64_t old)
+{
+	struct change c = { 0 };
+	struct segment_row row;
+	struct drop_row drop = { old };
+	enum err e = segment_live(s, old, &row);
+	if (e == OK)
+		e = CHANGE_ADD(&c, DROP, &drop);
+	if (e != OK)
+		return segment_give_up(s, g, e);
+	TRY(segment_commit(s, g, &c));
+	return settle(s);
+}
+
+enum err
+store_drop(struct store *s, uint64_t segment)
+{
+	struct change c = { 0 };
+	struct segment_row row;
+	struct drop_row drop = { segment };
+	TRY(segment_live(s, segment, &row));
+	TRY(CHANGE_ADD(&c, DROP, &drop));
+	TRY(change_commit(s, &c));
+	return settle(s);
+}
+
+/* The lines of a removal, the tombstone in c->v[0]. */
+static enum err
+removal_plan(struct store *s, uint32_t stream, uint64_t until_ns, struct change *c, struct store_removal *removal)
+{
+	struct removal_row tombstone = { .stream = stream, .until_ns = until_ns, .removed_ns = now_ns() };
+	struct segment_row row = { .id = 0 };
+	enum err e;
+	TRY(CHANGE_ADD(c, REMOVAL, &tombstone));
+	while ((e = catalogue_next_segment(catalogue_of(s), &row)) == OK) {
+		if (row.stream != stream || row.state == SEGMENT_DELETING || row.first_ns >= until_ns)
+			continue;
+		if (row.last_ns < until_ns) {
+			struct drop_row drop = { row.id };
+			TRY(CHANGE_ADD(c, DROP, &drop));
+			tombstone.segments++;
+			tombstone.records += row.records;
+			continue;
+		}
+		removal->straddling++;
+		if (row.hidden_until_ns < until_ns) {
+			struct segment_row hidden = row;
+			hidden.hidden_until_ns = until_ns;
+			TRY(CHANGE_ADD(c, SEGMENT, &hidden));
+		}
+	}
+	if (e != END)
+		return e;
+	c->v[0].row.removal = tombstone;
+	removal->segments = tombstone.segments;
+	removal->records = tombstone.records;
+	return OK;
+}
+
+enum err
+store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_removal *removal)
+{
+	struct change c = { 0 };
+	struct store_removal r = { 0 };
+	TRY(running(s));
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = removal_plan(s, stream, until_ns, &c, &r);
+	catalogue_end(catalogue_of(s));
+	if (e == OK && c.count > 1) {
+		e = change_commit(s, &c);
+		if (e == OK)
+			e = settle(s);
+	}
+	free(c.v);
+	if (e == OK)
+		*removal = r;
+	return e;
+}
+
+enum err
+store_next_straddling(struct store *s, struct segment_row *row)
+{
+	struct segment_row r = *row;
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e;
+	do
+		e = catalogue_next_segment(catalogue_of(s), &r);
+	while (e == OK && (r.hidden_until_ns == 0 || r.state == SEGMENT_DELETING));
+	catalogue_end(catalogue_of(s));
+	if (e == OK)
+		*row = r;
+	return e;
+}

@@ -1,0 +1,138 @@
+#include "index/trim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/batch.h"
+#include "archive/block.h"
+#include "base/interrupt.h"
+
+struct trim {
+	struct store         *store;
+	struct block_decoder *decoder;
+	struct block_encoder *encoder;
+	struct frames        *frames;
+	uint32_t             *conversation; /* of each row */
+};
+
+static void
+trim_fini(struct trim *t)
+{
+	block_decoder_close(&t->decoder);
+	block_encoder_close(&t->encoder);
+	frames_close(&t->frames);
+	free(t->conversation);
+}
+
+static enum err
+trim_init(struct trim *t, struct store *s)
+{
+	*t = (struct trim){ .store = s };
+	t->conversation = calloc(BLOCK_RECORDS_MAX, sizeof *t->conversation);
+	enum err e = t->conversation ? OK : fail(ERR_NOMEM, "no memory to write a segment again");
+	if (e == OK)
+		e = block_decoder_open(&t->decoder);
+	if (e == OK)
+		e = block_encoder_open(&t->encoder);
+	if (e == OK)
+		e = frames_open(&t->frames, BLOCK_BYTES_MAX);
+	if (e != OK)
+		trim_fini(t);
+	return e;
+}
+
+/* The records of one block from from_ns on, in capture order, as frames. */
+static enum err
+frames_of(struct trim *t, const struct batch *b, uint64_t from_ns)
+{
+	struct frames *f = t->frames;
+	frames_reset(f);
+	for (uint32_t c = 0; c < b->conversations; c++)
+		for (uint32_t row = b->start[c]; row < b->start[c + 1]; row++)
+			t->conversation[row] = c;
+	for (uint32_t i = 0; i < b->count; i++) {
+		uint32_t row = b->row_of[i], n = 0;
+		if (b->ts[row] < from_ns)
+			continue;
+		const uint8_t *bytes;
+		TRY(batch_bytes(b, row, &bytes, &n));
+		if (n > f->room_bytes - f->used_bytes)
+			return fail(ERR_FORMAT, "a block of more than %u bytes", f->room_bytes);
+		const struct link *link = &b->links[b->flows[2 * t->conversation[row] + b->dir[row]].link];
+		f->v[f->count++] = (struct frame){
+			.ts_ns = b->ts[row],
+			.wire_len = b->wire_len[row],
+			.cap_len = n,
+			.at = f->used_bytes,
+			.linktype = link->linktype,
+			.iface = link->iface,
+		};
+		memcpy(f->bytes + f->used_bytes, bytes, n);
+		f->used_bytes += n;
+	}
+	return OK;
+}
+
+/* What is left of the old segment's blocks, block by block, into the new one. */
+static enum err
+copy_blocks(struct trim *t, struct segment *old, uint64_t from_ns, struct segment_writer *w, uint64_t *records)
+{
+	const struct segment_totals *totals = segment_totals_of(old);
+	const struct block_info *blocks = segment_blocks(old);
+	for (uint32_t i = 0; i < totals->blocks; i++) {
+		if (blocks[i].last_ns < from_ns)
+			continue;
+		const struct batch *b;
+		TRY(segment_load(old, i, t->decoder, BATCH_ALL, &b, NULL));
+		TRY(frames_of(t, b, from_ns));
+		if (t->frames->count == 0)
+			continue;
+		struct block block;
+		TRY(block_encode(t->encoder, t->frames, false, &block));
+		const uint8_t *key;
+		const struct segment_name *name;
+		uint32_t number = segment_next_block(w, &key, &name);
+		block_seal(&block, key, name, number);
+		TRY(segment_append(w, &block));
+		*records += t->frames->count;
+	}
+	return OK;
+}
+
+static enum err
+trim_one(struct trim *t, const struct segment_row *row)
+{
+	struct segment *old = NULL;
+	struct store_segment *fresh = NULL;
+	uint64_t records = 0;
+	TRY(archive_open_segment(store_archive(t->store), row, &old));
+	enum err e = store_segment_begin(t->store, row->stream, &fresh);
+	if (e == OK)
+		e = copy_blocks(t, old, row->hidden_until_ns, store_segment_writer(fresh), &records);
+	segment_close(&old);
+	if (e == OK && records > 0)
+		return store_segment_replace(t->store, &fresh, row->id);
+	if (fresh)
+		store_segment_abort(t->store, &fresh);
+	return e == OK ? store_drop(t->store, row->id) : e;
+}
+
+enum err
+trim_segments(struct store *s, uint64_t *segments)
+{
+	struct trim t;
+	TRY(trim_init(&t, s));
+	struct segment_row row = { 0 };
+	enum err e;
+	*segments = 0;
+	while ((e = store_next_straddling(s, &row)) == OK) {
+		e = interrupt_check();
+		if (e == OK)
+			e = trim_one(&t, &row);
+		if (e != OK)
+			break;
+		++*segments;
+	}
+	trim_fini(&t);
+	return e == END ? OK : e;
+}

@@ -1,0 +1,125 @@
+#include "query/bpf.h"
+
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define SNAPLEN 262144 /* only the number that a match returns, which nobody looks at */
+
+struct bpf {
+	struct bpf_program program;
+	bool none;
+};
+
+/* A capture handle as tcpdump -r has it. pcap_open_dead() would not do: libpcap then compiles what only a live capture can
+ * answer (`inbound` on Ethernet), and takes DLT_ instead of LINKTYPE_ values. */
+static enum err
+open_handle(uint16_t linktype, pcap_t **out)
+{
+	uint8_t header[24] = { 0 };
+	char error[PCAP_ERRBUF_SIZE];
+	store_le32(header, 0xa1b2c3d4);
+	store_le16(header + 4, 2);
+	store_le16(header + 6, 4);
+	store_le32(header + 16, SNAPLEN);
+	store_le32(header + 20, linktype);
+	FILE *f = fmemopen(header, sizeof header, "rb");
+	if (!f)
+		return fail(ERR_NOMEM, "filter: no memory to compile it");
+	pcap_t *handle = pcap_fopen_offline(f, error);
+	if (!handle) {
+		fclose(f);
+		return fail(ERR_USAGE, "%s", error);
+	}
+	*out = handle; /* has the header's bytes read, and will not read more */
+	return OK;
+}
+
+static enum err
+make_none(struct bpf_program *p)
+{
+	p->bf_insns = malloc(sizeof *p->bf_insns); /* pcap_freecode() frees it */
+	if (!p->bf_insns)
+		return fail(ERR_NOMEM, "filter: no memory to compile it");
+	p->bf_len = 1;
+	p->bf_insns[0] = (struct bpf_insn){ .code = BPF_RET | BPF_K, .k = 0 };
+	return OK;
+}
+
+enum err
+bpf_open(struct bpf **out, uint16_t linktype, const char *expression)
+{
+	struct bpf *b = calloc(1, sizeof *b);
+	pcap_t *handle = NULL;
+	if (!b)
+		return fail(ERR_NOMEM, "filter: no memory to compile it");
+	enum err e = open_handle(linktype, &handle);
+	if (e == OK && pcap_compile(handle, &b->program, expression, 1, 0) != 0) {
+		const char *words = pcap_geterr(handle);
+		b->none = strcmp(words, "expression rejects all packets") == 0;
+		e = b->none ? make_none(&b->program) : fail(ERR_USAGE, "%s", words);
+	}
+	if (handle)
+		pcap_close(handle);
+	if (e != OK) {
+		free(b);
+		return e;
+	}
+	*out = b;
+	return OK;
+}
+
+void
+bpf_close(struct bpf **b)
+{
+	if (!*b)
+		return;
+	pcap_freecode(&(*b)->program);
+	free(*b);
+	*b = NULL;
+}
+
+bool
+bpf_match(const struct bpf *b, const uint8_t *bytes, uint32_t wire_len, uint32_t cap_len)
+{
+	struct pcap_pkthdr header = { .caplen = cap_len, .len = wire_len };
+	return pcap_offline_filter(&b->program, &header, bytes) != 0;
+}
+
+const struct bpf_insn *
+bpf_code(const struct bpf *b, uint32_t *count)
+{
+	*count = b->program.bf_len;
+	return b->program.bf_insns;
+}
+
+bool
+bpf_is_none(const struct bpf *b)
+{
+	return b->none;
+}
+
+bool
+bpf_same(const struct bpf *a, const struct bpf *b)
+{
+	return a->program.bf_len == b->program.bf_len &&
+	       memcmp(a->program.bf_insns, b->program.bf_insns, a->program.bf_len * sizeof *a->program.bf_insns) == 0;
+}
+
+const char *
+bpf_linktype_name(uint16_t linktype, char out[80])
+{
+	pcap_t *handle = NULL;
+	snprintf(out, 80, "%u", linktype);
+	if (open_handle(linktype, &handle) != OK)
+		return out;
+	int dlt = pcap_datalink(handle);
+	const char *name = pcap_datalink_val_to_name(dlt), *words = pcap_datalink_val_to_description(dlt);
+	if (name)
+		snprintf(out, 80, "%s (%s)", name, words ? words : "");
+	pcap_close(handle);
+	return out;
+}

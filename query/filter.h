@@ -1,0 +1,59 @@
+/* Filters in pcap-filter(7) syntax over batches. The answer is always that of `tcpdump -r FILE EXPR` on the same records:
+ * what can be answered from columns is, once per flow where possible; anything else runs libpcap's own BPF program on the
+ * rebuilt bytes of just the rows that need it.
+ */
+#ifndef QUERY_FILTER_H
+#define QUERY_FILTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "archive/batch.h"
+#include "archive/segment.h"
+#include "base/err.h"
+
+struct filter;
+
+/* expression NULL or blank matches everything. ERR_USAGE: the sentence names the position (column 1..) and, where known,
+ * the fix (`net 10/8`: write 10.0.0.0/8). snaplen as libpcap's pcap_compile. */
+enum err filter_open(struct filter **out, const char *expression);
+void     filter_close(struct filter **f);
+
+bool        filter_is_all(const struct filter *f);   /* matches everything */
+const char *filter_text(const struct filter *f);     /* as normalised, for --explain */
+/* Says in one line what runs where ("columns: flows; index: host 10.0.0.1", "bpf: all rows"), for --explain. */
+const char *filter_plan(const struct filter *f);
+
+/* Which blocks of a segment can hold a match: a superset, by its address, port and protocol tables. */
+enum err filter_blocks(const struct filter *f, struct segment *s, uint64_t *blocks);
+
+/* One required IPv4 or IPv6 network for a segment filter lookup: every match has an address inside one of these nets.
+ * Returns false when the filter implies no such set (then no segment can be skipped by address). */
+struct filter_net {
+	uint8_t family;  /* 4 or 6 */
+	uint8_t bits;    /* prefix length */
+	uint8_t addr[16];/* network byte order; IPv4 in the first four */
+};
+bool     filter_nets(const struct filter *f, const struct filter_net **nets, uint32_t *count);
+
+/* BATCH_ columns that evaluation needs for certain; filter_run may ask for more. */
+unsigned filter_columns(const struct filter *f);
+
+/* Per-thread evaluation state (compiled BPF programs per link type, buffers). */
+struct filter_state;
+enum err filter_state_open(struct filter_state **out, const struct filter *f);
+void     filter_state_close(struct filter_state **s);
+
+/* The selection: one byte per conversation (0 none, 1 all rows, 2 look at rows) and one byte per row (0 or 1; valid only
+ * for conversations with 2). Owned by the state, valid until the next run. */
+struct selection {
+	const uint8_t *conversation;
+	const uint8_t *row;
+};
+/* Looks at the flows only (no per-row column needed). *need gets the further BATCH_ bits without which the answer is not
+ * complete (0: done). When *need is not 0, load these and call filter_rows(). */
+enum err filter_flows(struct filter_state *s, const struct batch *b, unsigned *need);
+enum err filter_rows(struct filter_state *s, const struct batch *b);
+struct selection filter_selection(const struct filter_state *s);
+
+#endif

@@ -1,0 +1,46 @@
+/* What struct filter holds: shared by the files filter*.c, nobody else's. */
+#ifndef QUERY_FILTER_PARTS_H
+#define QUERY_FILTER_PARTS_H
+
+#include <pthread.h>
+
+#include "query/filter.h"
+#include "query/filter_fold.h"
+#include "query/filter_parse.h"
+
+#define LINKTYPES_MAX 64u /* different link types that one filter was compiled for; more is ERR_LIMIT */
+
+/* The expression compiled for each link type that came along; shared by all threads. */
+struct filter_programs {
+	pthread_mutex_t lock;
+	uint32_t        count;
+	struct {
+		uint16_t        linktype;
+		struct program *program;
+	} of[LINKTYPES_MAX];
+};
+
+struct filter {
+	char              *expression;  /* as given; "" for none */
+	char              *text;        /* written out, or as given */
+	char              *plan;
+	bool               all;
+	bool               indexed;     /* the tree is libpcap's meaning, so the index may follow it */
+	struct filter_tree tree;
+	struct filter_net *nets;
+	uint32_t           net_count;
+	bool               has_nets;
+	unsigned           columns;
+	struct filter_programs *programs;
+};
+
+/* The program for a link type, compiled when it is the first time. Borrowed from f. ERR_USAGE: libpcap refuses the
+ * expression for this link type, which is named. */
+enum err filter_program(const struct filter *f, uint16_t linktype, const struct program **out);
+
+/* query/filter_index.c */
+enum err filter_find_nets(struct filter *f);
+/* One line: what the index is asked for; "" for nothing. malloc'ed. */
+enum err filter_index_text(const struct filter *f, char **out);
+
+#endif

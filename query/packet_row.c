@@ -1,0 +1,214 @@
+#include "query/packet_row.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "archive/dissect.h"
+#include "base/bytes.h"
+#include "base/when.h"
+
+enum column_type { TYPE_u8, TYPE_u16, TYPE_u32, TYPE_u64, TYPE_addr, TYPE_mac, TYPE_bytes };
+
+static const struct {
+	const char *name;
+	enum column_type type;
+	bool is_time;
+} columns[PACKET_COLUMN_COUNT] = {
+#define F(id, name, type, unit, meaning, description) { #name, TYPE_##type, PACKET_##id == PACKET_TS },
+	PACKET_COLUMNS(F)
+#undef F
+};
+
+const char *
+packet_column_name(enum packet_column c)
+{
+	return columns[c].name;
+}
+
+static void
+set(struct packet_row *row, enum packet_column c, uint64_t v)
+{
+	row->there[c] = true;
+	row->number[c] = v;
+}
+
+static void
+point(struct packet_row *row, enum packet_column c, const uint8_t *p)
+{
+	row->there[c] = true;
+	row->bytes[c] = p;
+}
+
+static void
+read_ip(struct packet_row *row, const uint8_t *ip, const struct dissection *d)
+{
+	set(row, PACKET_PROTO, d->proto);
+	if (d->net == NET_IP4) {
+		row->family = 4;
+		point(row, PACKET_SRC, ip + 12);
+		point(row, PACKET_DST, ip + 16);
+		set(row, PACKET_TOS, ip[1]);
+		set(row, PACKET_TTL, ip[8]);
+		set(row, PACKET_IP_LEN, load_be16(ip + 2));
+		set(row, PACKET_IP_ID, load_be16(ip + 4));
+		set(row, PACKET_IP_FRAG, load_be16(ip + 6));
+		return;
+	}
+	row->family = 6;
+	point(row, PACKET_SRC, ip + 8);
+	point(row, PACKET_DST, ip + 24);
+	set(row, PACKET_TOS, load_be32(ip) >> 20 & 255);
+	set(row, PACKET_TTL, ip[7]);
+	set(row, PACKET_IP_LEN, load_be16(ip + 4) + 40u);
+}
+
+static void
+read_transport(struct packet_row *row, const uint8_t *l4, const struct dissection *d)
+{
+	if (d->transport == TRANSPORT_ICMP || d->transport == TRANSPORT_ICMP6) {
+		set(row, PACKET_SPORT, l4[0]);
+		set(row, PACKET_DPORT, l4[1]);
+	} else if (d->transport != TRANSPORT_NONE) {
+		set(row, PACKET_SPORT, load_be16(l4));
+		set(row, PACKET_DPORT, load_be16(l4 + 2));
+	}
+	if (d->transport != TRANSPORT_TCP)
+		return;
+	set(row, PACKET_TCP_FLAGS, l4[13]);
+	set(row, PACKET_TCP_SEQ, load_be32(l4 + 4));
+	set(row, PACKET_TCP_ACK, load_be32(l4 + 8));
+	set(row, PACKET_TCP_WIN, load_be16(l4 + 14));
+}
+
+void
+packet_row_read(struct packet_row *row, const struct record *r)
+{
+	struct dissection d;
+	*row = (struct packet_row){ .record = r };
+	dissect(r->linktype, r->bytes, r->cap_len, &d);
+	set(row, PACKET_TS, r->ts_ns);
+	set(row, PACKET_WIRE_LEN, r->wire_len);
+	set(row, PACKET_CAP_LEN, r->cap_len);
+	set(row, PACKET_LINKTYPE, r->linktype);
+	set(row, PACKET_IFACE, r->iface);
+	if (d.ethertype)
+		set(row, PACKET_ETHERTYPE, d.ethertype);
+	if (d.vlans)
+		set(row, PACKET_VLAN, d.vlan);
+	if (r->linktype == LINK_ETHERNET && r->cap_len >= 12) {
+		point(row, PACKET_ETH_DST, r->bytes);
+		point(row, PACKET_ETH_SRC, r->bytes + 6);
+	}
+	row->transport = d.transport;
+	if (d.net == NET_RAW)
+		return;
+	read_ip(row, r->bytes + d.link_bytes, &d);
+	read_transport(row, r->bytes + d.transport_at, &d);
+}
+
+static void
+mac_text(const uint8_t *m, char out[PACKET_TEXT_BYTES])
+{
+	snprintf(out, PACKET_TEXT_BYTES, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+}
+
+void
+packet_column_text(const struct packet_row *row, enum packet_column c, char out[PACKET_TEXT_BYTES])
+{
+	out[0] = 0;
+	if (!row->there[c])
+		return;
+	if (columns[c].type == TYPE_addr)
+		inet_ntop(row->family == 4 ? AF_INET : AF_INET6, row->bytes[c], out, PACKET_TEXT_BYTES);
+	else if (columns[c].type == TYPE_mac)
+		mac_text(row->bytes[c], out);
+	else if (columns[c].is_time)
+		when_format(out, row->number[c]);
+	else
+		snprintf(out, PACKET_TEXT_BYTES, "%llu", (unsigned long long)row->number[c]);
+}
+
+void
+packet_column_json(const struct packet_row *row, enum packet_column c, struct json *j)
+{
+	char text[PACKET_TEXT_BYTES];
+	if (!row->there[c])
+		return;
+	if (columns[c].type == TYPE_addr || columns[c].type == TYPE_mac || columns[c].is_time) {
+		packet_column_text(row, c, text);
+		json_text(j, columns[c].name, text);
+	} else {
+		json_u64(j, columns[c].name, row->number[c]);
+	}
+}
+
+void
+packet_end_text(const struct packet_row *row, bool source, char out[PACKET_TEXT_BYTES])
+{
+	enum packet_column address = source ? PACKET_SRC : PACKET_DST, port = source ? PACKET_SPORT : PACKET_DPORT;
+	packet_column_text(row, address, out);
+	if (!out[0]) {
+		packet_column_text(row, source ? PACKET_ETH_SRC : PACKET_ETH_DST, out);
+		return;
+	}
+	bool ported = row->transport == TRANSPORT_TCP || row->transport == TRANSPORT_UDP ||
+	              row->transport == TRANSPORT_SCTP;
+	if (!ported)
+		return;
+	char bare[PACKET_TEXT_BYTES];
+	memcpy(bare, out, sizeof bare);
+	snprintf(out, PACKET_TEXT_BYTES, row->family == 6 ? "[%.46s]:%u" : "%.46s:%u", bare,
+	         (unsigned)row->number[port]);
+}
+
+void
+packet_proto_text(const struct packet_row *row, char out[PACKET_TEXT_BYTES])
+{
+	static const struct {
+		uint8_t proto;
+		const char *name;
+	} known[] = {
+		{ 1, "ICMP" }, { 2, "IGMP" }, { 4, "IPIP" }, { 6, "TCP" }, { 17, "UDP" }, { 41, "IPv6" }, { 47, "GRE" },
+		{ 50, "ESP" }, { 51, "AH" }, { 58, "ICMPv6" }, { 89, "OSPF" }, { 103, "PIM" }, { 112, "VRRP" },
+		{ 132, "SCTP" },
+	};
+	if (!row->there[PACKET_PROTO]) {
+		uint64_t type = row->number[PACKET_ETHERTYPE];
+		if (!row->there[PACKET_ETHERTYPE])
+			snprintf(out, PACKET_TEXT_BYTES, "link %u", (unsigned)row->number[PACKET_LINKTYPE]);
+		else if (type == ETHER_ARP)
+			snprintf(out, PACKET_TEXT_BYTES, "ARP");
+		else if (type < 1536)
+			snprintf(out, PACKET_TEXT_BYTES, "LLC");
+		else
+			snprintf(out, PACKET_TEXT_BYTES, "0x%04x", (unsigned)type);
+		return;
+	}
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+		if (known[i].proto == row->number[PACKET_PROTO]) {
+			snprintf(out, PACKET_TEXT_BYTES, "%s", known[i].name);
+			return;
+		}
+	snprintf(out, PACKET_TEXT_BYTES, "%u", (unsigned)row->number[PACKET_PROTO]);
+}
+
+void
+packet_info_text(const struct packet_row *row, char out[PACKET_TEXT_BYTES])
+{
+	static const char *const flags[8] = { "FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR" };
+	size_t at = 0;
+	out[0] = 0;
+	if (row->there[PACKET_VLAN])
+		at += (size_t)snprintf(out, PACKET_TEXT_BYTES, "vlan %u ", (unsigned)row->number[PACKET_VLAN]);
+	if (row->transport == TRANSPORT_ICMP || row->transport == TRANSPORT_ICMP6)
+		at += (size_t)snprintf(out + at, PACKET_TEXT_BYTES - at, "type %u code %u ",
+		                       (unsigned)row->number[PACKET_SPORT], (unsigned)row->number[PACKET_DPORT]);
+	for (unsigned i = 0; row->there[PACKET_TCP_FLAGS] && i < 8; i++)
+		if (row->number[PACKET_TCP_FLAGS] >> i & 1)
+			at += (size_t)snprintf(out + at, PACKET_TEXT_BYTES - at, "%s ", flags[i]);
+	if (row->there[PACKET_IP_FRAG] && row->number[PACKET_IP_FRAG] & 0x1fff)
+		at += (size_t)snprintf(out + at, PACKET_TEXT_BYTES - at, "fragment ");
+	if (at)
+		out[at - 1] = 0;
+}

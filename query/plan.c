@@ -1,0 +1,329 @@
+#include "query/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/options.h"
+
+struct plan {
+	struct archive *archive;
+	struct request request;
+	struct plan_stream *streams;
+	unsigned stream_count;
+	struct candidate {
+		struct segment_row row;
+		uint32_t stream;
+	} *candidates;
+	uint32_t candidate_count, candidate_room, next;
+	struct span narrowed;
+	struct plan_counts counts;
+};
+
+/* --- streams --- */
+
+static enum err
+add_stream(struct plan *p, const struct stream_row *row)
+{
+	struct plan_stream *v = realloc(p->streams, (p->stream_count + 1) * sizeof *v);
+	if (!v)
+		return fail(ERR_NOMEM, "out of memory");
+	p->streams = v;
+	v[p->stream_count].id = row->id;
+	memcpy(v[p->stream_count].name, row->name, sizeof v->name);
+	p->stream_count++;
+	return OK;
+}
+
+static enum err
+no_such_stream(struct catalogue *c, const char *name)
+{
+	struct stream_row row = { 0 };
+	const char *names[64];
+	char text[63][STREAM_NAME_BYTES];
+	unsigned n = 0;
+	while (n < 63 && catalogue_next_stream(c, &row) == OK) {
+		memcpy(text[n], row.name, sizeof text[n]);
+		names[n] = text[n];
+		n++;
+	}
+	names[n] = NULL;
+	const char *near = options_nearest(name, names);
+	if (near)
+		return fail(ERR_ABSENT, "no stream \"%s\"; did you mean \"%s\"?", name, near);
+	return fail(ERR_ABSENT, "no stream \"%s\"; `atoll ls streams` lists them", name);
+}
+
+static enum err
+find_streams(struct plan *p, struct catalogue *c)
+{
+	struct stream_row row = { 0 };
+	enum err e = OK;
+	if (p->request.stream_count == 0) {
+		while ((e = catalogue_next_stream(c, &row)) == OK)
+			TRY(add_stream(p, &row));
+		return e == END ? OK : e;
+	}
+	for (unsigned i = 0; i < p->request.stream_count; i++) {
+		e = catalogue_stream_named(c, p->request.streams[i], &row);
+		if (e == ERR_ABSENT)
+			return no_such_stream(c, p->request.streams[i]);
+		if (e != OK)
+			return e;
+		bool twice = false;
+		for (unsigned k = 0; k < p->stream_count; k++)
+			twice |= p->streams[k].id == row.id;
+		if (!twice)
+			TRY(add_stream(p, &row));
+	}
+	return OK;
+}
+
+/* --- segments --- */
+
+static enum err
+may_match(struct plan *p, struct catalogue *c, uint64_t segment, bool *maybe)
+{
+	const struct filter_net *nets;
+	uint32_t n;
+	*maybe = true;
+	if (!filter_nets(p->request.filter, &nets, &n))
+		return OK;
+	for (uint32_t i = 0; i < n; i++) {
+		TRY(catalogue_may_hold(c, segment, nets[i].family, nets[i].bits, nets[i].addr, maybe));
+		if (*maybe)
+			return OK;
+	}
+	*maybe = false;
+	return OK;
+}
+
+static enum err
+add_candidate(struct plan *p, const struct segment_row *row, uint32_t stream)
+{
+	if (p->candidate_count == p->candidate_room) {
+		uint32_t room = p->candidate_room ? p->candidate_room * 2 : 16;
+		struct candidate *v = realloc(p->candidates, room * sizeof *v);
+		if (!v)
+			return fail(ERR_NOMEM, "out of memory");
+		p->candidates = v;
+		p->candidate_room = room;
+	}
+	p->candidates[p->candidate_count++] = (struct candidate){ *row, stream };
+	return OK;
+}
+
+static enum err
+find_segments(struct plan *p, struct catalogue *c, uint32_t stream)
+{
+	struct segment_row row = { 0 };
+	struct catalogue_totals totals;
+	uint64_t seen = 0;
+	enum err e;
+	TRY(catalogue_sum(c, p->streams[stream].id, &totals));
+	while ((e = catalogue_next_in_range(c, p->streams[stream].id, p->request.span.from_ns, p->request.span.until_ns,
+	                                    &row)) == OK) {
+		bool maybe = true;
+		if (row.state == SEGMENT_LOST) {
+			p->counts.segments_missing++;
+			continue;
+		}
+		seen++;
+		TRY(may_match(p, c, row.id, &maybe));
+		if (maybe)
+			TRY(add_candidate(p, &row, stream));
+		else
+			p->counts.segments_by_address++;
+	}
+	p->counts.segments += totals.segments;
+	p->counts.segments_by_time += totals.segments - seen;
+	return e == END ? OK : e;
+}
+
+static enum err
+find_all(struct plan *p, struct catalogue *c)
+{
+	TRY(find_streams(p, c));
+	for (uint32_t i = 0; i < p->stream_count; i++)
+		TRY(find_segments(p, c, i));
+	return OK;
+}
+
+enum err
+plan_open(struct plan **out, struct archive *a, const struct request *r)
+{
+	struct plan *p = calloc(1, sizeof *p);
+	if (!p)
+		return fail(ERR_NOMEM, "out of memory");
+	p->archive = a;
+	p->request = *r;
+	p->narrowed = r->span;
+	struct catalogue *c = archive_catalogue(a);
+	enum err e = catalogue_begin(c);
+	if (e == OK) {
+		e = find_all(p, c);
+		catalogue_end(c);
+	}
+	if (e != OK) {
+		plan_close(&p);
+		return e;
+	}
+	*out = p;
+	return OK;
+}
+
+void
+plan_close(struct plan **p)
+{
+	if (!*p)
+		return;
+	free((*p)->streams);
+	free((*p)->candidates);
+	free(*p);
+	*p = NULL;
+}
+
+unsigned
+plan_streams(const struct plan *p, const struct plan_stream **streams)
+{
+	*streams = p->streams;
+	return p->stream_count;
+}
+
+const struct plan_counts *
+plan_counts(const struct plan *p)
+{
+	return &p->counts;
+}
+
+void
+plan_rewind(struct plan *p)
+{
+	p->next = 0;
+}
+
+void
+plan_narrow(struct plan *p, struct span span)
+{
+	p->narrowed = span;
+	plan_rewind(p);
+}
+
+unsigned
+plan_streams_used(const struct plan *p)
+{
+	unsigned n = 0;
+	/* Candidates come stream by stream. */
+	for (uint32_t i = 0; i < p->candidate_count; i++)
+		n += i == 0 || p->candidates[i].stream != p->candidates[i - 1].stream;
+	return n;
+}
+
+bool
+plan_extent(const struct plan *p, struct span *extent)
+{
+	uint64_t first = UINT64_MAX, last = 0;
+	for (uint32_t i = 0; i < p->candidate_count; i++) {
+		const struct segment_row *row = &p->candidates[i].row;
+		first = row->first_ns < first ? row->first_ns : first;
+		last = row->last_ns > last ? row->last_ns : last;
+	}
+	if (p->candidate_count == 0)
+		return false;
+	uint64_t until = last == UINT64_MAX ? last : last + 1;
+	extent->from_ns = first > p->request.span.from_ns ? first : p->request.span.from_ns;
+	extent->until_ns = until < p->request.span.until_ns ? until : p->request.span.until_ns;
+	return extent->from_ns < extent->until_ns;
+}
+
+uint64_t
+plan_even_width(const struct plan *p, uint64_t records)
+{
+	uint64_t sum = 0;
+	struct span extent;
+	for (uint32_t i = 0; i < p->candidate_count; i++)
+		sum += p->candidates[i].row.records;
+	if (!plan_extent(p, &extent) || sum == 0)
+		return 1;
+	double width = (double)(extent.until_ns - extent.from_ns) * (double)records / (double)sum;
+	return width < 1 ? 1 : width > 9e18 ? (uint64_t)9e18 : (uint64_t)width;
+}
+
+/* --- blocks --- */
+
+static bool
+overlaps(const struct span *span, uint64_t first_ns, uint64_t last_ns)
+{
+	/* An open end takes the last nanosecond, too. */
+	return last_ns >= span->from_ns && (first_ns < span->until_ns || span->until_ns == UINT64_MAX);
+}
+
+static enum err
+pick_blocks(struct plan *p, struct plan_segment *s)
+{
+	uint32_t n = segment_totals_of(s->segment)->blocks;
+	const struct block_info *info = segment_blocks(s->segment);
+	uint64_t in_time = 0, found = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (overlaps(&s->span, info[i].first_ns, info[i].last_ns))
+			in_time |= (uint64_t)1 << i;
+	if (in_time)
+		TRY(filter_blocks(p->request.filter, s->segment, &found));
+	s->blocks = in_time & found;
+	uint64_t in_time_count = (uint64_t)__builtin_popcountll(in_time);
+	uint64_t left = (uint64_t)__builtin_popcountll(s->blocks);
+	p->counts.blocks += n;
+	p->counts.blocks_by_time += n - in_time_count;
+	p->counts.blocks_by_index += in_time_count - left;
+	p->counts.blocks_left += left;
+	for (uint64_t b = s->blocks; b; b &= b - 1)
+		p->counts.records_left += info[__builtin_ctzll(b)].records;
+	return OK;
+}
+
+static enum err
+open_candidate(struct plan *p, const struct candidate *c, struct plan_segment **out)
+{
+	struct plan_segment *s = calloc(1, sizeof *s);
+	if (!s)
+		return fail(ERR_NOMEM, "out of memory");
+	s->stream = c->stream;
+	s->span = p->narrowed;
+	if (c->row.hidden_until_ns > s->span.from_ns)
+		s->span.from_ns = c->row.hidden_until_ns;
+	enum err e = archive_open_segment(p->archive, &c->row, &s->segment);
+	if (e == OK)
+		e = pick_blocks(p, s);
+	if (e != OK || s->blocks == 0) {
+		plan_release(p, &s);
+		if (e == ERR_ABSENT) {
+			p->counts.segments_missing++;
+			return OK;
+		}
+		return e;
+	}
+	*out = s;
+	return OK;
+}
+
+enum err
+plan_next(struct plan *p, struct plan_segment **out)
+{
+	*out = NULL;
+	while (!*out && p->next < p->candidate_count) {
+		const struct candidate *c = &p->candidates[p->next++];
+		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns))
+			TRY(open_candidate(p, c, out));
+	}
+	return *out ? OK : END;
+}
+
+void
+plan_release(struct plan *p, struct plan_segment **s)
+{
+	(void)p;
+	if (!*s)
+		return;
+	segment_close(&(*s)->segment);
+	free(*s);
+	*s = NULL;
+}

@@ -1,0 +1,67 @@
+/* The plan of a query: which blocks must be looked at, and why the others need not be.
+ *
+ * Segments are taken by stream and time from the catalogue; its segment filters skip those that can not hold an address
+ * that the filter requires. plan_next() then opens one segment after the other and picks its blocks by time and by the
+ * segment's address, port and protocol tables.
+ */
+#ifndef QUERY_PLAN_H
+#define QUERY_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/when.h"
+#include "index/archive_dir.h"
+#include "query/filter.h"
+
+/* What is asked for. All borrowed. */
+struct request {
+	const char *const *streams;  /* names; none: all streams */
+	unsigned stream_count;
+	struct span span;
+	const struct filter *filter;
+};
+
+struct plan_stream {
+	uint32_t id;
+	char name[STREAM_NAME_BYTES];
+};
+
+/* Counted while planning. Skipped ones are counted once, for the first reason that applied. */
+struct plan_counts {
+	uint64_t segments, segments_by_time, segments_by_address;
+	uint64_t segments_missing;   /* lost, or removed while the query ran: the answer is partial */
+	uint64_t blocks, blocks_by_time, blocks_by_index;
+	uint64_t blocks_left, records_left;
+};
+
+struct plan_segment {
+	struct segment *segment;     /* open; owned by the plan until plan_release() */
+	uint32_t stream;             /* index into plan_streams() */
+	uint64_t blocks;             /* to look at, one bit each */
+	struct span span;            /* the request's, less what was removed from this segment */
+	unsigned users;
+};
+
+struct plan;
+
+/* ERR_ABSENT: a stream that does not exist (the sentence names the nearest). Uses the archive's catalogue only here. */
+enum err plan_open(struct plan **out, struct archive *a, const struct request *r);
+void     plan_close(struct plan **p);
+unsigned plan_streams(const struct plan *p, const struct plan_stream **streams);
+/* The next segment with blocks to look at, in the order of streams as asked for (all: by number) and of time; END. */
+enum err plan_next(struct plan *p, struct plan_segment **out);
+void     plan_release(struct plan *p, struct plan_segment **s);
+const struct plan_counts *plan_counts(const struct plan *p);
+/* How many of the streams have segments to look at. */
+unsigned plan_streams_used(const struct plan *p);
+/* The time from the first to behind the last record that may be selected, as the catalogue knows it; false: none. */
+bool     plan_extent(const struct plan *p, struct span *extent);
+/* A width of time that would hold about so many records if they were spread evenly; at least 1 ns. */
+uint64_t plan_even_width(const struct plan *p, uint64_t records);
+/* From the start again. */
+void     plan_rewind(struct plan *p);
+/* Looks at nothing outside this span from now on (rewinds, too). */
+void     plan_narrow(struct plan *p, struct span span);
+
+#endif

@@ -1,0 +1,35 @@
+/* Selected records one after another: of one stream in capture order, of several merged in order of time (records of equal
+ * time in the order of streams, and within a stream as captured).
+ *
+ * Merging looks at a window of time at once, as wide as RECORDS_POOL_BYTES allow; what lies in the window is read from all
+ * streams, sorted, and given out. So memory is bounded however many streams there are and however they overlap.
+ */
+#ifndef QUERY_RECORDS_H
+#define QUERY_RECORDS_H
+
+#include "query/scan.h"
+
+#define RECORDS_POOL_RECORDS (512u << 10) /* 32 MB of descriptions */
+#define RECORDS_POOL_BYTES   (64u << 20)  /* holds every record of at most RECORD_BYTES_MAX */
+
+struct record {
+	uint64_t ts_ns;
+	uint32_t wire_len, cap_len;
+	uint16_t linktype, iface;
+	uint32_t stream;               /* index into plan_streams() */
+	const uint8_t *bytes;          /* cap_len, and FRAMES_SLACK that may be read; valid during the call */
+};
+
+struct records_sink {
+	/* One at a time. END stops. */
+	enum err (*record)(void *arg, const struct record *r);
+	void     (*notice)(void *arg, const char *sentence);         /* as in scan.h */
+	void     (*step)(void *arg, uint64_t blocks, uint64_t records);
+	void *arg;
+};
+
+/* The plan must be at its start. */
+enum err records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct records_sink *sink,
+                     struct scan_counts *counts);
+
+#endif

@@ -1,0 +1,51 @@
+/* The scan: runs the blocks of a plan through the filter and hands what is selected to a sink, on several threads.
+ *
+ * Each worker decodes, filters and prepares one block at a time; results are delivered one after the other in the order of
+ * the plan, so that the outcome does not depend on the number of workers. A block that can not be read is reported and
+ * left out; the rest still reads.
+ */
+#ifndef QUERY_SCAN_H
+#define QUERY_SCAN_H
+
+#include "query/plan.h"
+
+#define SCAN_JOBS_MAX 16u
+
+/* One block with at least one selected record. */
+struct scan_block {
+	const struct plan_segment *segment;
+	uint32_t block;
+	const struct block_info *info;
+	const struct batch *batch;     /* with the sink's columns; NULL when all records are selected and the sink said so */
+	const uint8_t *conversation;   /* by conversation: 0 no row, 1 all rows, 2 as row[] says */
+	const uint8_t *row;            /* by row */
+	uint32_t selected;             /* records */
+};
+
+struct scan_sink {
+	unsigned columns;              /* BATCH_ bits */
+	bool     no_batch_for_all;     /* do not load a block of which all records are selected */
+	/* On the worker's thread, for different workers at the same time. May be NULL. */
+	enum err (*prepare)(void *arg, unsigned worker, const struct scan_block *b);
+	/* In the order of blocks, one at a time, on the thread of the worker that prepared; b as there. END stops the scan. */
+	enum err (*deliver)(void *arg, unsigned worker, const struct scan_block *b);
+	/* A sentence about something that could not be read; one at a time. */
+	void     (*notice)(void *arg, const char *sentence);
+	/* After each block, also those without a selected record. May be NULL. */
+	void     (*step)(void *arg, uint64_t blocks, uint64_t records);
+	void *arg;
+};
+
+struct scan_counts {
+	uint64_t blocks, records;      /* looked at */
+	uint64_t bytes_read;
+	uint64_t damaged;              /* segments and blocks that could not be read */
+};
+
+/* Runs from the plan's present position. jobs 0: as many as processors, at most SCAN_JOBS_MAX. OK also when the sink
+ * stopped it. *counts is added to. */
+enum err scan_run(struct plan *p, const struct filter *f, unsigned jobs, const struct scan_sink *sink,
+                  struct scan_counts *counts);
+unsigned scan_jobs(unsigned asked);
+
+#endif

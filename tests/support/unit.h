@@ -1,0 +1,14 @@
+/* cmocka with the headers that it wants. Its macro fail() would break the declaration of ours, so ours comes first. */
+#ifndef TESTS_SUPPORT_UNIT_H
+#define TESTS_SUPPORT_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#include <cmocka.h>
+
+#endif

@@ -1,0 +1,340 @@
+/* The differential test: whatever the expression and the records, the selection is what libpcap selects on the captured
+ * bytes. FILTER_TRACES (files, separated by spaces), FILTER_RANDOM (expressions) and FILTER_SEED widen it by hand. */
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ingest/trace.h"
+#include "query/filter.h"
+#include "tests/support/filter_cases.h"
+#include "tests/support/make_batch.h"
+#include "tests/support/unit.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SHARE 8 /* of the work, with sanitizers */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SHARE 8
+#endif
+#endif
+#ifndef SHARE
+#define SHARE 1
+#endif
+
+#define EXPRESSION_BYTES 4096
+
+static const uint16_t linktypes[] = { 1, 1, 1, 101, 12, 113, 276, 0, 108, 14, 228, 229, 105 };
+#define SETS (sizeof linktypes / sizeof linktypes[0])
+
+/* How the expressions were answered. */
+static struct tally {
+	unsigned long runs, flows, columns, bpf, refused, rows, bpf_rows, matches;
+} tally;
+
+/* libpcap itself, as tcpdump -r has it. What it refuses because no packet can match is an empty program. */
+static bool
+ask_oracle(const char *expression, uint16_t linktype, struct bpf_program *out)
+{
+	uint8_t header[24] = { 0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, [18] = 4, [20] = (uint8_t)linktype, (uint8_t)(linktype >> 8) };
+	char error[PCAP_ERRBUF_SIZE];
+	FILE *f = fmemopen(header, sizeof header, "rb");
+	pcap_t *p = f ? pcap_fopen_offline(f, error) : NULL;
+	assert_non_null(p);
+	bool ok = pcap_compile(p, out, expression, 1, 0) == 0;
+	if (!ok && strcmp(pcap_geterr(p), "expression rejects all packets") == 0) {
+		*out = (struct bpf_program){ .bf_len = 0 };
+		ok = true;
+	}
+	pcap_close(p);
+	return ok;
+}
+
+struct oracle {
+	uint16_t linktype;
+	bool     ok;
+	struct bpf_program program;
+};
+
+/* Compares one expression over one batch. Returns false and says so when they differ. */
+static bool
+check_batch(const struct filter *filter, struct filter_state *s, const char *expression, const struct frames *f,
+            const struct batch *whole)
+{
+	struct oracle oracles[32];
+	uint32_t oracle_count = 0;
+	bool all_ok = true, same = true;
+	for (uint32_t i = 0; i < f->count; i++) {
+		uint32_t o = 0;
+		while (o < oracle_count && oracles[o].linktype != f->v[i].linktype)
+			o++;
+		if (o == oracle_count && o < 32) {
+			oracles[o].linktype = f->v[i].linktype;
+			oracles[o].ok = ask_oracle(expression, f->v[i].linktype, &oracles[o].program);
+			all_ok &= oracles[o].ok;
+			oracle_count++;
+		}
+	}
+	unsigned need = 0, columns = filter_columns(filter);
+	unsigned long before = test_bytes_calls;
+	struct batch b = test_batch_with(whole, columns);
+	enum err e = filter_flows(s, &b, &need);
+	if ((e == OK) != all_ok || (e != OK && e != ERR_USAGE)) {
+		printf("# `%s` linktype %u: we say %d (%s), libpcap %s\n", expression, f->v[0].linktype, (int)e, err_text(),
+		       all_ok ? "takes it" : "refuses it");
+		same = false;
+	}
+	tally.refused += e != OK;
+	if (e == OK) {
+		b = test_batch_with(whole, columns | need);
+		if (need && filter_rows(s, &b) != OK)
+			same = false;
+		tally.runs++;
+		tally.rows += whole->count;
+		tally.bpf_rows += test_bytes_calls - before;
+		tally.flows += need == 0;
+		tally.bpf += test_bytes_calls != before;
+		tally.columns += need && test_bytes_calls == before;
+	}
+	struct selection chosen = filter_selection(s);
+	for (uint32_t c = 0; e == OK && all_ok && same && c < whole->conversations; c++) {
+		uint32_t *frame_of = test_frame_of();
+		for (uint32_t row = whole->start[c]; row < whole->start[c + 1]; row++) {
+			const struct frame *v = &f->v[frame_of[row]];
+			struct pcap_pkthdr h = { .caplen = v->cap_len, .len = v->wire_len };
+			uint32_t o = 0;
+			while (oracles[o].linktype != v->linktype)
+				o++;
+			bool wanted = oracles[o].program.bf_len &&
+			              pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
+			bool got = chosen.conversation[c] == 2 ? chosen.row[row] : chosen.conversation[c];
+			tally.matches += wanted;
+			if (wanted != got) {
+				printf("# `%s` linktype %u frame %u (%u of %u bytes): libpcap %d, we %d (flow: %u)\n#   ", expression,
+				       v->linktype, frame_of[row], v->cap_len, v->wire_len, wanted, got, chosen.conversation[c]);
+				for (uint32_t i = 0; i < v->cap_len && i < 80; i++)
+					printf("%02x", f->bytes[v->at + i]);
+				printf("\n#   %s\n", filter_plan(filter));
+				same = false;
+				break;
+			}
+		}
+	}
+	for (uint32_t o = 0; o < oracle_count; o++)
+		if (oracles[o].ok)
+			pcap_freecode(&oracles[o].program);
+	return same;
+}
+
+/* All expressions over one set of frames; returns how many differ. */
+static uint32_t
+check_frames(const struct frames *f, struct filter **filters, const char *const *texts, uint32_t count)
+{
+	const struct batch *b;
+	uint32_t wrong = 0;
+	if (f->count == 0)
+		return 0;
+	assert_int_equal(test_batch_of(f, &b), OK);
+	for (uint32_t i = 0; i < count && wrong < 10; i++) {
+		struct filter_state *s = NULL;
+		assert_int_equal(filter_state_open(&s, filters[i]), OK);
+		wrong += !check_batch(filters[i], s, texts[i], f, b);
+		filter_state_close(&s);
+	}
+	return wrong;
+}
+
+static void
+report(const char *what)
+{
+	printf("# %s: %lu runs of an expression over a batch: %lu by flows alone, %lu with row columns, %lu with BPF for some rows; "
+	       "%.2f %% of %lu rows went through BPF, %lu matched; %lu refused for the link type\n",
+	       what, tally.runs, tally.flows, tally.columns, tally.bpf, 100.0 * (double)tally.bpf_rows / (double)(tally.rows + 1),
+	       tally.rows, tally.matches, tally.refused);
+	memset(&tally, 0, sizeof tally);
+}
+
+/* The listed expressions that are accepted, opened; fails for one that is wrongly accepted or refused. */
+struct list {
+	char           *text;
+	struct listed  *listed;
+	struct filter **filters;
+	const char    **texts;
+	uint32_t        count;
+};
+
+static void
+open_list(struct list *l)
+{
+	uint32_t n;
+	l->listed = read_expressions(&l->text, &n);
+	l->filters = calloc(n, sizeof *l->filters);
+	l->texts = calloc(n, sizeof *l->texts);
+	l->count = 0;
+	uint32_t wrong = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct filter *f = NULL;
+		enum err e = filter_open(&f, l->listed[i].text);
+		if ((e == OK) != (l->listed[i].mark != '!')) {
+			printf("# `%s`: %s\n", l->listed[i].text, e == OK ? "accepted" : err_text());
+			wrong++;
+		}
+		if (e != OK)
+			continue;
+		l->filters[l->count] = f;
+		l->texts[l->count++] = l->listed[i].text;
+	}
+	assert_int_equal(wrong, 0);
+	assert_true(l->count >= 300);
+}
+
+static void
+close_list(struct list *l)
+{
+	for (uint32_t i = 0; i < l->count; i++)
+		filter_close(&l->filters[i]);
+	free(l->filters);
+	free(l->texts);
+	free(l->listed);
+	free(l->text);
+}
+
+static uint64_t
+from_environment(const char *name, uint64_t otherwise)
+{
+	const char *value = getenv(name);
+	return value ? strtoull(value, NULL, 10) : otherwise;
+}
+
+static void
+answers_the_list_like_libpcap_on_made_frames(void **state)
+{
+	(void)state;
+	struct list l;
+	struct frames *f;
+	struct dice d = { from_environment("FILTER_SEED", 1) };
+	uint32_t wrong = 0;
+	open_list(&l);
+	assert_int_equal(frames_open(&f, 4u << 20), OK);
+	for (uint32_t i = 0; i < SETS; i++) {
+		frames_reset(f);
+		make_frames(f, &d, linktypes[i], 2500 / SHARE);
+		wrong += check_frames(f, l.filters, l.texts, l.count);
+	}
+	/* several link types in one batch */
+	frames_reset(f);
+	for (uint32_t i = 0; i < 400; i++)
+		make_frames(f, &d, linktypes[i % 9], 1);
+	wrong += check_frames(f, l.filters, l.texts, l.count);
+	report("list on made frames");
+	frames_close(&f);
+	close_list(&l);
+	test_batch_release();
+	assert_int_equal(wrong, 0);
+}
+
+static void
+answers_random_expressions_like_libpcap(void **state)
+{
+	(void)state;
+	struct dice d = { from_environment("FILTER_SEED", 2) };
+	uint32_t rounds = (uint32_t)from_environment("FILTER_RANDOM", 6000 / SHARE), wrong = 0, refused = 0, taken = 0;
+	static char text[EXPRESSION_BYTES];
+	struct frames *f;
+	assert_int_equal(frames_open(&f, 4u << 20), OK);
+	const struct batch *b = NULL;
+	for (uint32_t i = 0; i < rounds && wrong < 10; i++) {
+		if (i % 40 == 0) {
+			frames_reset(f);
+			make_frames(f, &d, linktypes[i / 40 % SETS], 1500);
+			assert_int_equal(test_batch_of(f, &b), OK);
+		}
+		make_expression(&d, text, sizeof text);
+		struct filter *filter = NULL;
+		struct filter_state *s = NULL;
+		struct bpf_program program;
+		enum err e = filter_open(&filter, text);
+		if (e != OK) {
+			bool oracle = ask_oracle(text, 1, &program) && program.bf_len;
+			if (oracle)
+				pcap_freecode(&program);
+			if (oracle || e != ERR_USAGE) {
+				printf("# `%s`: libpcap takes it, we do not: %s\n", text, err_text());
+				wrong++;
+			}
+			refused++;
+			continue;
+		}
+		taken++;
+		assert_int_equal(filter_state_open(&s, filter), OK);
+		wrong += !check_batch(filter, s, text, f, b);
+		filter_state_close(&s);
+		filter_close(&filter);
+	}
+	printf("# %u random expressions, %u refused by both\n", taken, refused);
+	report("random");
+	frames_close(&f);
+	test_batch_release();
+	assert_true(taken > rounds / 3);
+	assert_int_equal(wrong, 0);
+}
+
+/* Slices of one capture: `slice` frames every `skip`. Returns the number of frames, 0 when it can not be read. */
+static uint32_t
+check_trace(const struct list *l, const char *path, uint32_t slice, uint32_t skip, uint32_t *wrong)
+{
+	struct trace *t = NULL;
+	struct frames *f, part;
+	uint32_t frames = 0;
+	if (trace_open(&t, path) != OK)
+		return 0;
+	assert_int_equal(frames_open(&f, BLOCK_BYTES_MAX), OK);
+	for (enum err e = OK; e == OK;) {
+		e = trace_fill(t, f);
+		for (uint32_t at = 0; at < f->count; at += skip) {
+			part = *f;
+			part.v += at;
+			part.count = f->count - at < slice ? f->count - at : slice;
+			*wrong += check_frames(&part, l->filters, l->texts, l->count);
+			frames += part.count;
+		}
+	}
+	frames_close(&f);
+	trace_close(&t);
+	return frames;
+}
+
+static void
+answers_the_list_like_libpcap_on_real_captures(void **state)
+{
+	(void)state;
+	struct list l;
+	uint32_t wrong = 0, frames = 0;
+	char path[4096];
+	const char *shared = getenv("ATOLL_SHARED"), *more = getenv("FILTER_TRACES");
+	snprintf(path, sizeof path, "%s/data/pcap/real-mix-hdr.pcap.zst", shared ? shared : "../shared");
+	open_list(&l);
+	frames = check_trace(&l, path, 1000, 65536 * SHARE, &wrong);
+	if (frames)
+		report("list on the header-only real trace");
+	for (char *each = more ? strdup(more) : NULL, *name; each && (name = strsep(&each, " ")) && wrong < 10;)
+		frames += check_trace(&l, name, 65536, 65536, &wrong);
+	if (more)
+		report("list on FILTER_TRACES");
+	close_list(&l);
+	test_batch_release();
+	assert_int_equal(wrong, 0);
+	if (!frames)
+		skip();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(answers_the_list_like_libpcap_on_made_frames),
+		cmocka_unit_test(answers_random_expressions_like_libpcap),
+		cmocka_unit_test(answers_the_list_like_libpcap_on_real_captures),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,302 @@
+/* A process that imports, removes and rewrites is stopped at each of its steps in each way that tests/fault/shim.c knows;
+ * then everything acknowledged must be there, the archive must be in order, and the work must go on to the same end. */
+#include <fcntl.h>
+#include <sodium.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "index/fsck.h"
+#include "index/rebuild.h"
+#include "tests/support/make_archive.h"
+#include "tests/support/unit.h"
+
+#define SECOND 1000000000ull
+
+static const uint8_t fingerprint[FINGERPRINT_BYTES] = "what was imported..............";
+
+static void
+must(enum err e, int line)
+{
+	if (e != OK)
+		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
+	assert_int_equal(e, OK);
+}
+#define MUST(call) must(call, __LINE__)
+
+static void
+print_fault(void *arg, const char *sentence)
+{
+	print_message("# %s: %s\n", (const char *)arg, sentence);
+}
+
+#define WALK_SEGMENTS 4u
+#define WALK_RECORDS  60u
+
+static void
+acknowledge(int fd, const char *what, uint64_t n)
+{
+	char line[64];
+	int bytes = snprintf(line, sizeof line, "%s %llu\n", what, (unsigned long long)n);
+	if (write(fd, line, (size_t)bytes) != bytes)
+		abort();
+}
+
+static enum err
+walk_imports(struct store *s, uint32_t stream, int ack)
+{
+	struct import_row import;
+	enum err e = store_import_begin(s, fingerprint, "walk.pcap", stream, false, &import);
+	if (e == ERR_EXISTS)
+		return OK;
+	if (e != OK)
+		return e;
+	while (import.records < WALK_SEGMENTS * WALK_RECORDS) {
+		uint64_t number = import.records / WALK_RECORDS;
+		struct test_segment t = { .first_ns = (number + 1) * SECOND, .blocks = 2, .per_block = WALK_RECORDS / 2 };
+		TRY(test_segment_commit(s, stream, &t, &import, 0));
+		acknowledge(ack, "segment", number + 1);
+	}
+	TRY(store_import_finish(s, &import));
+	acknowledge(ack, "finished", import.records);
+	return OK;
+}
+
+/* Removes the first two segments and part of the third, which is then written again with one block. */
+static enum err
+walk_removal(struct store *s, uint32_t stream, int ack)
+{
+	struct store_removal removal;
+	struct segment_row row = { 0 };
+	TRY(store_remove(s, stream, 3 * SECOND + WALK_RECORDS / 2 * 1000, &removal));
+	acknowledge(ack, "removed", 2);
+	enum err e = store_next_straddling(s, &row);
+	if (e == OK) {
+		struct test_segment t = { .first_ns = row.hidden_until_ns, .blocks = 1, .per_block = WALK_RECORDS / 2 };
+		e = test_segment_commit(s, stream, &t, NULL, row.id);
+	}
+	if (e == OK || e == END)
+		acknowledge(ack, "replaced", 3);
+	return e == END ? OK : e;
+}
+
+/* What the walked process does; it goes on where an earlier one was stopped. */
+static int
+walk_child(const char *archive, const char *ack_path)
+{
+	struct store *s = NULL;
+	uint32_t stream;
+	int ack = open(ack_path, O_WRONLY | O_APPEND);
+	enum err e = store_open(&s, archive, NULL);
+	if (e == OK)
+		e = store_stream(s, "walk", &stream);
+	if (e == OK)
+		e = walk_imports(s, stream, ack);
+	if (e == OK)
+		e = walk_removal(s, stream, ack);
+	store_close(&s);
+	if (e != OK)
+		fprintf(stderr, "# %s: %s\n", err_name(e), err_text());
+	return e == OK ? 0 : 9;
+}
+
+static char shim[2 * PATH_BYTES], self[PATH_BYTES];
+
+static bool
+shim_found(void)
+{
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n < 0)
+		return false;
+	self[n] = 0;
+	if (snprintf(shim, sizeof shim, "%.*s/../shim.so", (int)(strrchr(self, '/') - self), self) >= (int)sizeof shim)
+		return false;
+	return access(shim, R_OK) == 0;
+}
+
+/* Runs the walk with this fault (NULL: none); the wait status. */
+static int
+walk_run(const char *archive, const char *ack, const char *fault)
+{
+	char preload[2 * PATH_BYTES + 16], what[PATH_BYTES + 32], below[PATH_BYTES + 32];
+	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", fault ? shim : "");
+	snprintf(what, sizeof what, "ATOLL_FAULT=%s", fault ? fault : "");
+	snprintf(below, sizeof below, "ATOLL_FAULT_DIR=%s", archive);
+	char asan[] = "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0";
+	char *const environment[] = { preload, what, below, asan, NULL };
+	char *const argv[] = { self, (char[]){ "walk" }, strdup(archive), strdup(ack), NULL };
+	posix_spawn_file_actions_t files;
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
+	pid_t pid;
+	int status = -1;
+	assert_int_equal(posix_spawn(&pid, self, &files, NULL, argv, environment), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	posix_spawn_file_actions_destroy(&files);
+	free(argv[2]);
+	free(argv[3]);
+	return status;
+}
+
+static bool
+acknowledged(const char *ack, const char *line)
+{
+	char text[4096] = "\n";
+	FILE *f = fopen(ack, "r");
+	size_t n = fread(text + 1, 1, sizeof text - 2, f);
+	fclose(f);
+	text[n + 1] = 0;
+	return strstr(text, line) != NULL;
+}
+
+/* What was acknowledged is there, whole; nothing is there twice; what was removed is not. */
+static void
+walk_verify(const char *archive, const char *ack, const char *fault)
+{
+	struct archive *a = NULL;
+	struct segment_row row = { 0 };
+	unsigned of_second[WALK_SEGMENTS + 2] = { 0 };
+	enum err e = archive_open(&a, archive, NULL, ARCHIVE_READ);
+	if (e != OK)
+		print_message("# %s: %s\n", fault, err_text());
+	assert_int_equal(e, OK);
+	MUST(catalogue_begin(archive_catalogue(a)));
+	while ((e = catalogue_next_segment(archive_catalogue(a), &row)) == OK)
+		if (row.state != SEGMENT_DELETING) {
+			assert_int_equal(row.state, SEGMENT_LIVE);
+			assert_in_range(row.first_ns / SECOND, 1, WALK_SEGMENTS);
+			of_second[row.first_ns / SECOND]++;
+		}
+	assert_int_equal(e, END);
+	for (unsigned i = 1; i <= WALK_SEGMENTS; i++) {
+		char line[32];
+		snprintf(line, sizeof line, "\nsegment %u\n", i);
+		assert_in_range(of_second[i], 0, 1);
+		if (i >= 3 && acknowledged(ack, line))
+			assert_int_equal(of_second[i], 1);
+		if (i < 3 && acknowledged(ack, line) && of_second[i] == 0) /* then the removal is committed */
+			assert_int_equal(of_second[1] + of_second[2], 0);
+		if (i < 3 && acknowledged(ack, "\nremoved 2\n"))
+			assert_int_equal(of_second[i], 0);
+	}
+	archive_close(&a);
+	char what[64];
+	struct fsck_report report;
+	snprintf(what, sizeof what, "%s", fault);
+	MUST(fsck_run(archive, NULL, &(struct fsck_options){ .see = print_fault, .arg = what }, &report));
+	assert_int_equal(report.faults, 0);
+}
+
+static void
+walk_is_complete(const char *archive, const char *fault)
+{
+	struct archive *a = NULL;
+	struct catalogue_totals t;
+	struct import_row import;
+	struct removal_row removal;
+	uint64_t line = 0;
+	MUST(archive_open(&a, archive, NULL, ARCHIVE_WRITE));
+	MUST(catalogue_begin(archive_catalogue(a)));
+	MUST(catalogue_sum(archive_catalogue(a), 0, &t));
+	MUST(catalogue_import(archive_catalogue(a), fingerprint, &import));
+	MUST(catalogue_next_removal(archive_catalogue(a), &line, &removal));
+	assert_int_equal(catalogue_next_removal(archive_catalogue(a), &line, &removal), END);
+	archive_close(&a);
+	if (t.segments != 2)
+		print_message("# %s: %llu segments\n", fault, (unsigned long long)t.segments);
+	assert_int_equal(t.segments, 2);
+	assert_int_equal(t.records, WALK_RECORDS + WALK_RECORDS / 2);
+	assert_int_equal(t.streams, 1);
+	assert_int_equal(import.complete, 1);
+	assert_int_equal(import.records, WALK_SEGMENTS * WALK_RECORDS);
+	char *before = test_archive_dump(archive, NULL);
+	struct rebuild_report report;
+	MUST(rebuild_run(archive, NULL, NULL, NULL, &report));
+	char *after = test_archive_dump(archive, NULL);
+	assert_non_null(before);
+	assert_non_null(after);
+	assert_string_equal(before, after);
+	free(before), free(after);
+}
+
+static long
+walk_steps(const char *archive, const char *ack, const char *count_path)
+{
+	char fault[PATH_BYTES + 16];
+	long steps = 0;
+	snprintf(fault, sizeof fault, "count:%s", count_path);
+	assert_int_equal(walk_run(archive, ack, fault), 0);
+	FILE *f = fopen(count_path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%ld", &steps), 1);
+	fclose(f);
+	return steps;
+}
+
+static void
+nothing_acknowledged_is_lost_at_any_step(void **state)
+{
+	(void)state;
+	static const struct { const char *before, *behind; } modes[] = {
+		{ "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" }, { "errno:ENOSPC:", "+" },
+		{ "errno:EINTR:", "" }, { "short:", "" },
+	};
+	if (!shim_found()) {
+		print_message("# no %s\n", shim);
+		skip();
+	}
+	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES];
+	scratch_make(top);
+	MUST(io_path(fresh, top, "fresh"));
+	MUST(io_path(archive, top, "a"));
+	MUST(io_path(ack, top, "ack"));
+	MUST(io_path(count, top, "count"));
+	MUST(archive_init(fresh, NULL));
+	scratch_copy(fresh, archive);
+	close(open(ack, O_CREAT | O_WRONLY, 0600));
+	long steps = walk_steps(archive, ack, count), runs = 0;
+	assert_in_range(steps, 60, 2000);
+	walk_is_complete(archive, "none");
+#if defined(__SANITIZE_ADDRESS__)
+	const long stride = 7; /* a sanitized process takes ten times as long to start */
+#else
+	const long stride = 1;
+#endif
+	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
+		for (long n = 1 + (long)m % stride; n <= steps; n += stride, runs++) {
+			char fault[64];
+			snprintf(fault, sizeof fault, "%s%ld%s", modes[m].before, n, modes[m].behind);
+			scratch_remove(archive);
+			scratch_copy(fresh, archive);
+			assert_int_equal(truncate(ack, 0), 0);
+			int status = walk_run(archive, ack, fault);
+			walk_verify(archive, ack, fault);
+			status = walk_run(archive, ack, NULL);
+			if (status != 0)
+				print_message("# %s: going on failed\n", fault);
+			assert_int_equal(status, 0);
+			walk_verify(archive, ack, fault);
+			walk_is_complete(archive, fault);
+		}
+	print_message("# %ld steps, %ld runs\n", steps, runs);
+	scratch_remove(top);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (sodium_init() < 0)
+		return 1;
+	if (argc == 4 && strcmp(argv[1], "walk") == 0)
+		return walk_child(argv[2], argv[3]);
+	if (access("/dev/shm", W_OK) == 0)
+		setenv("TMPDIR", "/dev/shm", 0); /* every step is a run of its own: no disk wanted */
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_acknowledged_is_lost_at_any_step),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

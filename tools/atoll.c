@@ -1,0 +1,29 @@
+/* atoll: the command line. Each verb is a file tools/verb_*.c. */
+#include "base/interrupt.h"
+#include "tools/verbs.h"
+
+static const struct option_spec common[] = {
+	{ "archive", 'A', OPTION_TEXT, "DIR", "ATOLL_ARCHIVE", "the archive" },
+	{ "key-file", 0, OPTION_TEXT, "FILE", "ATOLL_KEY_FILE", "owner key kept outside of the archive" },
+	{ "json", 0, OPTION_FLAG, NULL, NULL, "report as JSON" },
+	{ "quiet", 'q', OPTION_FLAG, NULL, NULL, "no progress, no summary" },
+	{ 0 },
+};
+
+static const struct verb *const verbs[] = {
+	&verb_init, &verb_import, &verb_ls, &verb_stat, &verb_query, &verb_export, &verb_rm, &verb_fsck, &verb_rebuild, NULL,
+};
+
+int
+main(int argc, char **argv)
+{
+	static const struct program program = {
+		.name = "atoll",
+		.version = "0.1.0",
+		.summary = "an archive for packet traces: import, find, export",
+		.common = common,
+		.verbs = verbs,
+	};
+	interrupt_watch();
+	return options_main(&program, argc, argv);
+}

@@ -1,0 +1,90 @@
+#include "tools/selectors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/human.h"
+#include "tools/verbs.h"
+
+enum err
+selected_open(struct selected *s, const struct given *g, const char *verb)
+{
+	const char *const *streams = NULL;
+	*s = (struct selected){ .jobs = (unsigned)given_count(g, "jobs", 0), .verb = verb, .quiet = given_flag(g, "quiet") };
+	unsigned n = given_list(g, "stream", &streams);
+	TRY(span_parse(&s->span, given_text(g, "from", NULL), given_text(g, "until", NULL), when_now()));
+	TRY(filter_open(&s->filter, given_text(g, "filter", NULL)));
+	enum err e = given_archive(&s->archive, g, ARCHIVE_READ);
+	if (e == OK) {
+		struct request r = { streams, n, s->span, s->filter };
+		e = plan_open(&s->plan, s->archive, &r);
+	}
+	if (e != OK) {
+		selected_close(s);
+		return e;
+	}
+	progress_init(&s->progress, verb, "packets", 0, s->quiet);
+	return OK;
+}
+
+void
+selected_close(struct selected *s)
+{
+	plan_close(&s->plan);
+	archive_close(&s->archive);
+	filter_close(&s->filter);
+}
+
+static void
+end_text(char out[WHEN_TEXT_BYTES], uint64_t ns, bool open)
+{
+	if (open)
+		snprintf(out, WHEN_TEXT_BYTES, "..");
+	else
+		when_format(out, ns);
+}
+
+void
+selected_echo(const struct selected *s)
+{
+	char from[WHEN_TEXT_BYTES], until[WHEN_TEXT_BYTES];
+	if (s->quiet)
+		return;
+	end_text(from, s->span.from_ns, s->span.from_ns == 0);
+	end_text(until, s->span.until_ns, s->span.until_ns == UINT64_MAX);
+	fprintf(stderr, "range [%s, %s)\n", from, until);
+}
+
+void
+selected_json(const struct selected *s, struct json *j)
+{
+	report_time(j, "from", s->span.from_ns, s->span.from_ns != 0);
+	report_time(j, "until", s->span.until_ns, s->span.until_ns != UINT64_MAX);
+}
+
+void
+selected_notice(void *arg, const char *sentence)
+{
+	struct selected *s = arg;
+	s->notices++;
+	progress_fini(&s->progress);
+	fprintf(stderr, "atoll %s: %s\n", s->verb, sentence);
+}
+
+void
+selected_step(void *arg, uint64_t blocks, uint64_t records)
+{
+	struct selected *s = arg;
+	progress_step(&s->progress, blocks, records);
+}
+
+enum err
+selected_outcome(const struct selected *s, bool found)
+{
+	uint64_t missing = plan_counts(s->plan)->segments_missing;
+	if (s->counts.damaged || missing)
+		return fail(ERR_PARTIAL,
+		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read",
+		            (unsigned long long)missing, (unsigned long long)s->counts.damaged);
+	return found ? OK : fail(ERR_ABSENT, "no packets there");
+}

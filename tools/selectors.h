@@ -1,0 +1,44 @@
+/* The options that choose records, shared by query and export: --from, --until, --stream, --filter, --jobs. */
+#ifndef TOOLS_SELECTORS_H
+#define TOOLS_SELECTORS_H
+
+#include "base/json.h"
+#include "base/options.h"
+#include "base/progress.h"
+#include "query/plan.h"
+#include "query/scan.h"
+
+#define SELECTOR_OPTIONS                                                                                       \
+	{ "from", 0, OPTION_TEXT, "T", NULL, "from this time on: RFC 3339, epoch seconds, now-6h" },           \
+	{ "until", 0, OPTION_TEXT, "T", NULL, "up to, not including, this time" },                             \
+	{ "stream", 's', OPTION_LIST, "NAME", NULL, "only this stream; may be given again" },                  \
+	{ "filter", 'f', OPTION_TEXT, "EXPR", NULL, "pcap-filter expression: \"tcp port 443 and net 10.0.0.0/8\"" }, \
+	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads (default: one for each processor)" }
+
+struct selected {
+	struct archive *archive;
+	struct filter *filter;
+	struct plan *plan;
+	struct span span;
+	unsigned jobs;
+	struct scan_counts counts;
+	uint64_t notices;
+	struct progress progress;
+	bool quiet;
+	const char *verb;
+};
+
+/* Opens the archive, compiles the filter, makes the plan. ERR_USAGE, and what archive_open() and plan_open() give. */
+enum err selected_open(struct selected *s, const struct given *g, const char *verb);
+void     selected_close(struct selected *s);
+/* On stderr unless quiet: the resolved time range, always UTC. */
+void     selected_echo(const struct selected *s);
+/* For the sinks: prints a sentence on stderr, each only once; counts blocks for the progress line. arg: struct selected. */
+void     selected_notice(void *arg, const char *sentence);
+void     selected_step(void *arg, uint64_t blocks, uint64_t records);
+/* ERR_PARTIAL with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */
+enum err selected_outcome(const struct selected *s, bool found);
+/* "from" and "until" as RFC 3339, null where open. */
+void     selected_json(const struct selected *s, struct json *j);
+
+#endif

@@ -1,0 +1,148 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/human.h"
+#include "query/records.h"
+#include "query/tracefile.h"
+#include "tools/selectors.h"
+#include "tools/verbs.h"
+
+struct export {
+	struct selected *selected;
+	const struct plan_stream *streams;
+	struct tracefile *file;
+	uint64_t limit;
+	/* The interface of the record before: most records have the same. */
+	uint32_t last_id;
+	struct record last;
+	bool have_last;
+};
+
+static enum err
+find_interface(struct export *x, const struct record *r, uint32_t *id)
+{
+	if (x->have_last && r->stream == x->last.stream && r->iface == x->last.iface && r->linktype == x->last.linktype) {
+		*id = x->last_id;
+		return OK;
+	}
+	const struct plan_stream *s = &x->streams[r->stream];
+	TRY(tracefile_interface(x->file, s->id, r->iface, r->linktype, s->name, id));
+	x->last = *r;
+	x->last_id = *id;
+	x->have_last = true;
+	return OK;
+}
+
+static enum err
+write_record(void *arg, const struct record *r)
+{
+	struct export *x = arg;
+	uint32_t id;
+	if (tracefile_records(x->file) == x->limit)
+		return END;
+	TRY(find_interface(x, r, &id));
+	return tracefile_append(x->file, id, r->ts_ns, r->wire_len, r->cap_len, r->bytes);
+}
+
+static void
+notice(void *arg, const char *sentence)
+{
+	selected_notice(((struct export *)arg)->selected, sentence);
+}
+
+static void
+step(void *arg, uint64_t blocks, uint64_t records)
+{
+	(void)records;
+	struct export *x = arg;
+	selected_step(x->selected, blocks, tracefile_records(x->file));
+}
+
+static void
+report(const struct selected *s, const char *path, uint64_t packets, uint64_t bytes, bool as_json)
+{
+	/* With the trace on standard output the report goes to standard error. */
+	bool on_stdout = strcmp(path, "-") != 0;
+	if (as_json && on_stdout) {
+		struct json j = report_json();
+		selected_json(s, &j);
+		json_text(&j, "file", path);
+		json_u64(&j, "packets", packets);
+		json_u64(&j, "bytes", bytes);
+		json_u64(&j, "segments_missing", plan_counts(s->plan)->segments_missing);
+		json_u64(&j, "damaged", s->counts.damaged);
+		json_end(&j);
+	} else if (!s->quiet) {
+		char count[HUMAN_BYTES], size[HUMAN_BYTES];
+		fprintf(on_stdout ? stdout : stderr, "%s: %s packets, %s\n", path, human_count(count, packets),
+		        human_size(size, bytes));
+	}
+}
+
+static enum err
+run_export(struct selected *s, const struct given *g, const char *path, enum tracefile_format format)
+{
+	struct export x = { .selected = s, .limit = given_count(g, "limit", UINT64_MAX) };
+	plan_streams(s->plan, &x.streams);
+	TRY(tracefile_open(&x.file, path, format));
+	struct records_sink sink = { .record = write_record, .notice = notice, .step = step, .arg = &x };
+	enum err e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	progress_fini(&s->progress);
+	if (e == OK)
+		e = tracefile_finish(x.file);
+	uint64_t packets = tracefile_records(x.file), bytes = tracefile_bytes(x.file);
+	tracefile_close(&x.file);
+	TRY(e);
+	report(s, path, packets, bytes, given_flag(g, "json"));
+	return selected_outcome(s, packets > 0);
+}
+
+static enum err
+run(const struct given *g)
+{
+	struct selected s;
+	const char *path = given_text(g, "output", NULL), *name = given_text(g, "format", NULL);
+	enum tracefile_format format = TRACEFILE_PCAP;
+	if (!given_flag(g, "raw"))
+		return fail(ERR_USAGE, "this export holds addresses as they were captured; say --raw if that is meant");
+	if (!path)
+		return fail(ERR_USAGE, "say where to: -o FILE, or -o - for standard output");
+	size_t n = strlen(path);
+	if (!name)
+		name = n > 7 && strcmp(path + n - 7, ".pcapng") == 0 ? "pcapng" : "pcap";
+	if (strcmp(name, "pcapng") == 0)
+		format = TRACEFILE_PCAPNG;
+	else if (strcmp(name, "pcap") != 0)
+		return fail(ERR_USAGE, "--format %s: there is pcap and pcapng", name);
+	TRY(selected_open(&s, g, "export"));
+	selected_echo(&s);
+	enum err e = run_export(&s, g, path, format);
+	selected_close(&s);
+	return e;
+}
+
+static const struct option_spec options[] = {
+	SELECTOR_OPTIONS,
+	{ "raw", 0, OPTION_FLAG, NULL, NULL, "packets as they were captured, with their addresses: for the archive's owner" },
+	{ "output", 'o', OPTION_TEXT, "FILE", NULL, "where to; - is standard output" },
+	{ "format", 0, OPTION_TEXT, "FORM", NULL, "pcap (default) or pcapng (default for FILE.pcapng)" },
+	{ "limit", 'n', OPTION_COUNT, "N", NULL, "at most so many packets" },
+	{ 0 },
+};
+
+const struct verb verb_export = {
+	.name = "export",
+	.summary = "write packets to a trace file",
+	.arguments = "",
+	.options = { options },
+	.details = "Times keep their nanoseconds. Packets of one stream come as they were captured, of several streams in order of\n"
+	           "time. pcap holds one link type; pcapng any, with an interface for each stream and link type. The file appears\n"
+	           "under its name when it is complete.",
+	.examples = (const struct example[]){
+		{ "atoll -A DIR export --raw -f \"host 10.0.0.1\" -o host.pcap", "all packets of one host" },
+		{ "atoll -A DIR export --raw --from 2026-11-01 --until 2026-11-02 -o day.pcapng", "one day of all streams" },
+		{ "atoll -A DIR export --raw -s eth0 -o - | tcpdump -nr -", "into another program" },
+		{ 0 },
+	},
+	.run = run,
+};

@@ -1,0 +1,246 @@
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/human.h"
+#include "base/progress.h"
+#include "base/when.h"
+#include "tools/intake.h"
+#include "tools/verbs.h"
+
+/* What importing one file came to. */
+struct imported {
+	const char *file;
+	char stream[STREAM_NAME_BYTES];
+	char format[64];
+	uint64_t already;              /* records that an interrupted run had committed */
+	uint64_t skipped_blocks;
+	struct intake_result result;
+	enum err error;
+	char sentence[ERR_TEXT_BYTES];
+};
+
+struct show {
+	struct progress progress;
+};
+
+static void
+step(void *arg, const struct trace *t, uint64_t records)
+{
+	struct show *show = arg;
+	progress_step(&show->progress, trace_offset(t), records);
+}
+
+/* The stream that a file goes into without --stream: its name without folder and without the endings of traces. */
+static void
+stream_of_file(char out[STREAM_NAME_BYTES], const char *file)
+{
+	static const char *const endings[] = { ".gz", ".zst", ".xz", ".lz4", ".pcap", ".pcapng", ".cap", ".dmp" };
+	const char *base = strrchr(file, '/');
+	base = base ? base + 1 : file;
+	if (strcmp(file, "-") == 0)
+		base = "stdin";
+	size_t n = strlen(base);
+	for (bool again = true; again;) {
+		again = false;
+		for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+			size_t m = strlen(endings[i]);
+			if (n > m && memcmp(base + n - m, endings[i], m) == 0) {
+				n -= m;
+				again = true;
+			}
+		}
+	}
+	if (n > STREAM_NAME_BYTES - 1)
+		n = STREAM_NAME_BYTES - 1;
+	human_text(out, n + 1, base);
+}
+
+/* A pipe can not be read twice: what comes through it is always new. */
+static enum err
+fingerprint(const char *file, uint8_t out[FINGERPRINT_BYTES])
+{
+	if (strcmp(file, "-") != 0) {
+		enum err e = trace_fingerprint(file, out);
+		if (e != ERR_UNSUPPORTED)
+			return e;
+	}
+	randombytes_buf(out, FINGERPRINT_BYTES);
+	return OK;
+}
+
+static enum err
+run_import(const struct given *g, struct store *s, struct trace *t, uint32_t stream, struct imported *out)
+{
+	uint8_t print[FINGERPRINT_BYTES];
+	struct import_row import;
+	struct show show;
+	TRY(fingerprint(out->file, print));
+	TRY(store_import_begin(s, print, trace_name(t), stream, given_flag(g, "again"), &import));
+	out->already = import.records;
+	struct intake_options options = {
+		.jobs = (unsigned)given_count(g, "jobs", 0),
+		.headers_only = given_flag(g, "headers-only"),
+		.step = step,
+		.arg = &show,
+	};
+	progress_init(&show.progress, trace_name(t), "packets", trace_size(t), given_flag(g, "quiet"));
+	enum err e = intake_run(s, t, stream, &import, &options, &out->result);
+	progress_fini(&show.progress);
+	if (e == OK)
+		e = store_import_finish(s, &import);
+	struct trace_stats stats;
+	trace_stats(t, &stats);
+	out->skipped_blocks = stats.skipped_blocks;
+	memcpy(out->format, stats.format, sizeof out->format);
+	return e;
+}
+
+static enum err
+import_file(const struct given *g, struct store *s, struct imported *out)
+{
+	const char *name = given_text(g, "stream", NULL);
+	uint32_t stream;
+	struct trace *t = NULL;
+	if (name)
+		snprintf(out->stream, sizeof out->stream, "%s", name);
+	else
+		stream_of_file(out->stream, out->file);
+	TRY(trace_open(&t, out->file));
+	enum err e = store_stream(s, name ? name : out->stream, &stream);
+	if (e == OK)
+		e = run_import(g, s, t, stream, out);
+	trace_close(&t);
+	return e;
+}
+
+static void
+print_json(struct json *j, const struct imported *i)
+{
+	json_object(j, NULL);
+	json_text(j, "file", i->file);
+	json_text(j, "stream", i->stream);
+	json_text(j, "format", *i->format ? i->format : NULL);
+	json_u64(j, "packets", i->result.records);
+	json_u64(j, "packets_before", i->already);
+	json_u64(j, "captured_bytes", i->result.captured_bytes);
+	json_u64(j, "stored_bytes", i->result.stored_bytes);
+	json_u64(j, "segments", i->result.segments);
+	json_u64(j, "skipped_blocks", i->skipped_blocks);
+	json_text(j, "damage", i->result.damaged ? i->result.damage : NULL);
+	json_text(j, "error", i->error == OK ? NULL : i->sentence);
+	json_end(j);
+}
+
+static void
+print_line(const struct imported *i, double seconds)
+{
+	char packets[HUMAN_BYTES], size[HUMAN_BYTES], took[HUMAN_BYTES], rate[HUMAN_BYTES], before[HUMAN_BYTES];
+	printf("%s: %s packets into stream \"%s\", %s stored, %s, %s packets/s", i->file,
+	       human_count(packets, i->result.records), i->stream, human_size(size, i->result.stored_bytes),
+	       human_duration(took, seconds), human_rough(rate, seconds > 0 ? (double)i->result.records / seconds : 0));
+	if (i->already)
+		printf("; went on behind %s packets of an interrupted import", human_count(before, i->already));
+	putchar('\n');
+}
+
+/* One file: imports, reports, and keeps its sentence. */
+static void
+import_and_report(const struct given *g, struct store *s, struct imported *i, struct json *j)
+{
+	uint64_t began = when_now();
+	i->error = import_file(g, s, i);
+	if (i->error != OK)
+		snprintf(i->sentence, sizeof i->sentence, "%s", err_text());
+	if (j)
+		print_json(j, i);
+	else if ((i->error == OK || i->result.records > 0) && !given_flag(g, "quiet"))
+		print_line(i, (double)(when_now() - began) / NS_PER_S);
+	fflush(stdout);
+	if (i->result.damaged)
+		fprintf(stderr, "atoll import: %s\n", i->result.damage);
+}
+
+static enum err
+import_all(const struct given *g, struct store *s)
+{
+	const char *const *files;
+	unsigned n = given_arguments(g, &files), failed = 0, damaged = 0, good = 0;
+	enum err first = OK;
+	char sentence[ERR_TEXT_BYTES] = "";
+	bool as_json = given_flag(g, "json");
+	struct json j;
+	if (as_json) {
+		j = report_json();
+		json_array(&j, "imports");
+	}
+	for (unsigned k = 0; k < n; k++) {
+		struct imported i = { .file = files[k] };
+		import_and_report(g, s, &i, as_json ? &j : NULL);
+		damaged += i.result.damaged;
+		good += i.error == OK || i.result.records > 0;
+		failed += i.error != OK;
+		if (i.error == OK)
+			continue;
+		if (first == OK) {
+			first = i.error;
+			memcpy(sentence, i.sentence, sizeof sentence);
+		} else {
+			fprintf(stderr, "atoll import: %s\n", i.sentence);
+		}
+		/* These will not go better with the next file. */
+		if (i.error == ERR_FULL || i.error == ERR_IO || i.error == ERR_NOMEM || i.error == ERR_INTERRUPTED)
+			break;
+	}
+	if (as_json) {
+		json_end(&j);
+		json_end(&j);
+		TRY(json_finish(&j, "standard output"));
+	}
+	if (failed && (first == ERR_INTERRUPTED || !good))
+		return fail(first, "%s%s", sentence,
+		            first == ERR_INTERRUPTED || first == ERR_FULL ? "; the same command goes on from here" : "");
+	if (failed)
+		return fail(ERR_PARTIAL, "%s", sentence);
+	if (damaged)
+		return fail(ERR_PARTIAL, "%u of %u files could not be read to the end; what came before is kept", damaged, n);
+	return OK;
+}
+
+static enum err
+run(const struct given *g)
+{
+	const char *dir;
+	struct store *s = NULL;
+	TRY(given_archive_dir(&dir, g));
+	TRY(store_open(&s, dir, given_text(g, "key-file", NULL)));
+	enum err e = import_all(g, s);
+	store_close(&s);
+	return e;
+}
+
+static const struct option_spec options[] = {
+	{ "stream", 's', OPTION_TEXT, "NAME", NULL, "the stream to put the packets into (default: the file's name)" },
+	{ "headers-only", 0, OPTION_FLAG, NULL, NULL, "cut each packet after its innermost transport header" },
+	{ "again", 0, OPTION_FLAG, NULL, NULL, "import a file that was imported before" },
+	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads that encode (default: one for each processor)" },
+	{ 0 },
+};
+
+const struct verb verb_import = {
+	.name = "import",
+	.summary = "store the packets of trace files",
+	.arguments = "FILE...",
+	.least = 1,
+	.most = 1000000,
+	.options = { options },
+	.details = "Reads pcap and pcapng, also packed with gzip, zstd, xz or lz4; \"-\" is standard input. A file that was\n"
+	           "imported before is refused, an interrupted import goes on where it stopped. What comes before damage in a\n"
+	           "file is kept; the exit code is then 3.",
+	.examples = (const struct example[]){
+		{ "atoll -A DIR import --headers-only --stream eth0 monday.pcap.zst", "headers of one file, as stream eth0" },
+		{ "tcpdump -i eth0 -w - | atoll -A DIR import --stream eth0 -", "from a pipe" },
+		{ 0 },
+	},
+	.run = run,
+};

@@ -1,0 +1,308 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/human.h"
+#include "base/table.h"
+#include "query/count.h"
+#include "query/packet_row.h"
+#include "tools/selectors.h"
+#include "tools/verbs.h"
+
+enum output { OUTPUT_TABLE, OUTPUT_CSV, OUTPUT_NDJSON };
+
+struct rows {
+	struct selected *selected;
+	const struct plan_stream *streams;
+	enum output output;
+	struct table *table;
+	uint64_t limit, count;
+	bool cut;                      /* there was more than limit */
+};
+
+/* --- rows --- */
+
+static enum err
+print_table_row(struct rows *out, const struct packet_row *row)
+{
+	char time[PACKET_TEXT_BYTES], src[PACKET_TEXT_BYTES], dst[PACKET_TEXT_BYTES], proto[PACKET_TEXT_BYTES],
+	        length[PACKET_TEXT_BYTES], info[PACKET_TEXT_BYTES], stream[STREAM_NAME_BYTES];
+	packet_column_text(row, PACKET_TS, time);
+	packet_end_text(row, true, src);
+	packet_end_text(row, false, dst);
+	packet_proto_text(row, proto);
+	packet_column_text(row, PACKET_WIRE_LEN, length);
+	packet_info_text(row, info);
+	human_text(stream, sizeof stream, out->streams[row->record->stream].name);
+	return table_row(out->table, (const char *const[]){ time, stream, src, dst, proto, length, info });
+}
+
+static void
+print_csv_text(const char *text)
+{
+	if (!strpbrk(text, ",\"\r\n")) {
+		fputs(text, stdout);
+		return;
+	}
+	putchar('"');
+	for (; *text; text++) {
+		if (*text == '"')
+			putchar('"');
+		putchar(*text);
+	}
+	putchar('"');
+}
+
+static void
+print_csv_row(const struct rows *out, const struct packet_row *row)
+{
+	char text[PACKET_TEXT_BYTES];
+	print_csv_text(out->streams[row->record->stream].name);
+	for (unsigned c = 0; c < PACKET_BYTES; c++) {
+		packet_column_text(row, c, text);
+		putchar(',');
+		fputs(text, stdout);
+	}
+	putchar('\n');
+}
+
+static void
+print_csv_head(void)
+{
+	fputs("stream", stdout);
+	for (unsigned c = 0; c < PACKET_BYTES; c++)
+		printf(",%s", packet_column_name(c));
+	putchar('\n');
+}
+
+static void
+print_json_row(const struct rows *out, const struct packet_row *row)
+{
+	struct json j = json_to(stdout, JSON_LINE);
+	json_object(&j, NULL);
+	json_text(&j, "stream", out->streams[row->record->stream].name);
+	for (unsigned c = 0; c < PACKET_BYTES; c++)
+		packet_column_json(row, c, &j);
+	json_end(&j);
+}
+
+static enum err
+print_record(void *arg, const struct record *r)
+{
+	struct rows *out = arg;
+	struct packet_row row;
+	if (out->count == out->limit) {
+		out->cut = true;
+		return END;
+	}
+	out->count++;
+	packet_row_read(&row, r);
+	if (out->output == OUTPUT_TABLE)
+		return print_table_row(out, &row);
+	if (out->output == OUTPUT_CSV)
+		print_csv_row(out, &row);
+	else
+		print_json_row(out, &row);
+	return ferror(stdout) ? fail_errno("standard output") : OK;
+}
+
+static void
+rows_notice(void *arg, const char *sentence)
+{
+	selected_notice(((struct rows *)arg)->selected, sentence);
+}
+
+/* A progress line would run into rows on the same terminal: only query --count shows one. */
+static enum err
+run_rows(struct selected *s, const struct given *g, enum output output)
+{
+	static const char *const heads[] = { "time", "stream", "source", "destination", "protocol", ">bytes", "info", NULL };
+	struct rows out = { .selected = s, .output = output, .limit = given_count(g, "limit", UINT64_MAX) };
+	plan_streams(s->plan, &out.streams);
+	if (output == OUTPUT_TABLE)
+		TRY(table_open(&out.table, stdout, heads));
+	if (output == OUTPUT_CSV)
+		print_csv_head();
+	struct records_sink sink = { .record = print_record, .notice = rows_notice, .arg = &out };
+	enum err e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	enum err closed = table_close(&out.table);
+	if (e == OK && closed == OK && fflush(stdout) != 0)
+		closed = fail_errno("standard output");
+	TRY(e);
+	TRY(closed);
+	if (out.cut && !s->quiet)
+		fprintf(stderr, "stopped at %llu packets (--limit)\n", (unsigned long long)out.limit);
+	return selected_outcome(s, out.count > 0);
+}
+
+/* --- count --- */
+
+static enum err
+run_count(struct selected *s, bool as_json)
+{
+	struct count count;
+	struct scan_sink how = { .notice = selected_notice, .step = selected_step, .arg = s };
+	enum err e = count_run(s->plan, s->filter, s->jobs, &how, &count, &s->counts);
+	progress_fini(&s->progress);
+	TRY(e);
+	const struct plan_counts *p = plan_counts(s->plan);
+	if (as_json) {
+		struct json j = report_json();
+		selected_json(s, &j);
+		json_u64(&j, "packets", count.packets);
+		json_u64(&j, "wire_bytes", count.wire_bytes);
+		json_u64(&j, "bytes_read", s->counts.bytes_read);
+		json_u64(&j, "segments_missing", p->segments_missing);
+		json_u64(&j, "damaged", s->counts.damaged);
+		json_end(&j);
+		TRY(json_finish(&j, "standard output"));
+	} else {
+		printf("%llu packets, %llu bytes\n", (unsigned long long)count.packets, (unsigned long long)count.wire_bytes);
+	}
+	return selected_outcome(s, count.packets > 0);
+}
+
+/* --- explain --- */
+
+struct explained {
+	uint64_t bytes;    /* what the certain columns of the remaining blocks take */
+	uint64_t whole;    /* blocks that need not be read: selected whole, and only counted */
+};
+
+static enum err
+explain_segment(struct selected *s, const struct plan_segment *p, unsigned columns, bool count_only, struct explained *x)
+{
+	const struct block_info *info = segment_blocks(p->segment);
+	for (uint64_t left = p->blocks; left; left &= left - 1) {
+		uint32_t block = (uint32_t)__builtin_ctzll(left);
+		bool inside = info[block].first_ns >= p->span.from_ns &&
+		              (info[block].last_ns < p->span.until_ns || p->span.until_ns == UINT64_MAX);
+		uint64_t bytes = 0;
+		if (inside && count_only && filter_is_all(s->filter)) {
+			x->whole++;
+			continue;
+		}
+		TRY(segment_cost(p->segment, block, columns | (inside ? 0 : (unsigned)BATCH_TS), &bytes));
+		x->bytes += bytes;
+	}
+	return OK;
+}
+
+static void
+explain_json(const struct selected *s, const struct explained *x)
+{
+	const struct plan_counts *p = plan_counts(s->plan);
+	struct json j = report_json();
+	selected_json(s, &j);
+	json_text(&j, "filter", filter_text(s->filter));
+	json_text(&j, "plan", filter_plan(s->filter));
+	json_u64(&j, "segments", p->segments);
+	json_u64(&j, "segments_skipped_by_time", p->segments_by_time);
+	json_u64(&j, "segments_skipped_by_address", p->segments_by_address);
+	json_u64(&j, "segments_missing", p->segments_missing);
+	json_u64(&j, "blocks", p->blocks);
+	json_u64(&j, "blocks_skipped_by_time", p->blocks_by_time);
+	json_u64(&j, "blocks_skipped_by_index", p->blocks_by_index);
+	json_u64(&j, "blocks_counted_unread", x->whole);
+	json_u64(&j, "blocks_to_read", p->blocks_left - x->whole);
+	json_u64(&j, "packets_to_look_at", p->records_left);
+	json_u64(&j, "bytes_to_read", x->bytes);
+	json_end(&j);
+}
+
+static void
+explain_text(const struct selected *s, const struct explained *x)
+{
+	const struct plan_counts *p = plan_counts(s->plan);
+	char records[HUMAN_BYTES], bytes[HUMAN_BYTES];
+	printf("filter    %s\n", filter_is_all(s->filter) ? "all packets" : filter_text(s->filter));
+	printf("runs as   %s\n", filter_plan(s->filter));
+	printf("segments  %llu: %llu skipped by time, %llu by address, %llu opened, %llu missing\n",
+	       (unsigned long long)p->segments, (unsigned long long)p->segments_by_time,
+	       (unsigned long long)p->segments_by_address,
+	       (unsigned long long)(p->segments - p->segments_by_time - p->segments_by_address),
+	       (unsigned long long)p->segments_missing);
+	printf("blocks    %llu in these: %llu skipped by time, %llu by index, %llu counted unread, %llu to read\n",
+	       (unsigned long long)p->blocks, (unsigned long long)p->blocks_by_time,
+	       (unsigned long long)p->blocks_by_index, (unsigned long long)x->whole,
+	       (unsigned long long)(p->blocks_left - x->whole));
+	printf("to read   %s of columns, %s packets to look at\n", human_size(bytes, x->bytes),
+	       human_count(records, p->records_left));
+}
+
+static enum err
+run_explain(struct selected *s, bool count_only, bool as_json)
+{
+	unsigned columns = filter_columns(s->filter) |
+	                   (count_only ? COUNT_COLUMNS : (unsigned)(BATCH_BYTES | BATCH_TS | BATCH_ORDER | BATCH_WIRE_LEN));
+	struct explained x = { 0 };
+	struct plan_segment *p;
+	enum err e;
+	while ((e = plan_next(s->plan, &p)) == OK) {
+		e = explain_segment(s, p, columns, count_only, &x);
+		plan_release(s->plan, &p);
+		TRY(e);
+	}
+	if (e != END)
+		return e;
+	if (as_json)
+		explain_json(s, &x);
+	else
+		explain_text(s, &x);
+	return OK;
+}
+
+/* --- */
+
+static enum err
+output_of(const struct given *g, enum output *out)
+{
+	const char *name = given_text(g, "output", given_flag(g, "json") ? "ndjson" : "table");
+	static const char *const names[] = { "table", "csv", "ndjson", NULL };
+	for (unsigned i = 0; names[i]; i++)
+		if (strcmp(name, names[i]) == 0) {
+			*out = i;
+			return OK;
+		}
+	return fail(ERR_USAGE, "--output %s: there is table, csv and ndjson", name);
+}
+
+static enum err
+run(const struct given *g)
+{
+	struct selected s;
+	enum output output;
+	bool count = given_flag(g, "count"), explain = given_flag(g, "explain"), as_json = given_flag(g, "json");
+	TRY(output_of(g, &output));
+	TRY(selected_open(&s, g, "query"));
+	selected_echo(&s);
+	enum err e = explain ? run_explain(&s, count, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);
+	selected_close(&s);
+	return e;
+}
+
+static const struct option_spec options[] = {
+	SELECTOR_OPTIONS,
+	{ "limit", 'n', OPTION_COUNT, "N", NULL, "at most so many packets" },
+	{ "output", 'o', OPTION_TEXT, "FORM", NULL, "table, csv or ndjson" },
+	{ "count", 'c', OPTION_FLAG, NULL, NULL, "only how many packets and bytes" },
+	{ "explain", 0, OPTION_FLAG, NULL, NULL, "what would be read, and what is skipped and why; reads no packet" },
+	{ 0 },
+};
+
+const struct verb verb_query = {
+	.name = "query",
+	.summary = "find packets and list or count them",
+	.arguments = "",
+	.options = { options },
+	.details = "The filter is pcap-filter syntax with tcpdump's answers. The range is half open: [from, until). Packets of one\n"
+	           "stream come as they were captured, of several streams in order of time. The columns of csv and ndjson are\n"
+	           "those of docs/format.md. The exit code is 5 when nothing was found, 3 when something could not be read.",
+	.examples = (const struct example[]){
+		{ "atoll -A DIR query --filter \"host 10.0.0.1 and tcp port 443\" --limit 20", "twenty packets of one host" },
+		{ "atoll -A DIR query --from now-6h --count", "packets and bytes of the last six hours" },
+		{ "atoll -A DIR query -f \"net 10.0.0.0/8\" --explain", "what that would cost" },
+		{ "atoll -A DIR query -s eth0 -o csv > packets.csv", "all columns of a stream" },
+		{ 0 },
+	},
+	.run = run,
+};
