@@ -67,11 +67,11 @@ struct batch {
 
 	/* Columns by row; NULL unless asked for (BATCH_ bits of batch_load). */
 	const uint8_t  *dir;        /* BATCH_DIR */
-	const uint64_t *ts;         /* BATCH_TS */
+	const uint64_t *ts;         /* BATCH_TS: the same by row */
 	const uint32_t *wire_len;   /* BATCH_WIRE_LEN */
 	const uint32_t *cap_len;    /* BATCH_CAP_LEN */
-	const uint32_t *row_of;     /* BATCH_ORDER: capture order -> row */
-	const uint32_t *conversation_of; /* BATCH_BYTES, BATCH_RAW: row -> conversation */
+	const uint32_t *row_of;     /* BATCH_ORDER, BATCH_TIME: capture order -> row */
+	const uint64_t *time;       /* BATCH_TIME: ns since 1970, in capture order: that of record i, row row_of[i] */
 	const uint8_t  *tcp_flags;  /* BATCH_TCP_FLAGS; 0 in rows that are not TCP */
 	const uint8_t  *tos, *ttl;  /* BATCH_IP: 0 in NET_RAW rows, as all of these */
 	const uint32_t *ip_len;     /* BATCH_IP */
@@ -93,12 +93,18 @@ enum {
 	BATCH_TCP = 128,
 	BATCH_BYTES = 256, /* allows batch_bytes() */
 	BATCH_RAW = 512,   /* allows batch_bytes() for rows of NET_RAW flows; much less to read than BATCH_BYTES */
-	BATCH_ALL = 1023,
+	BATCH_TIME = 1024,
+	BATCH_ALL = 2047,
 };
+
+/* The conversation with this row. */
+uint32_t batch_conversation(const struct batch *b, uint32_t row);
 
 /* The captured bytes of one row, rebuilt: *bytes is valid until another block is loaded. Wants BATCH_BYTES (or BATCH_RAW). The rows of a
  * conversation are rebuilt together when the first of them is asked for. ERR_FORMAT: the block contradicts itself (a
  * hostile sender); the sentence names the column. Not thread-safe on one batch. */
 enum err batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n);
+/* The link header of a row after batch_bytes() gave its bytes. */
+const struct link *batch_link(const struct batch *b, uint32_t row);
 
 #endif

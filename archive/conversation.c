@@ -74,43 +74,39 @@ slots_grow(struct conversations *c)
 }
 
 static inline uint64_t
-what_of(uint16_t low_port, uint16_t high_port, const struct dissection *d)
+what_of(const struct dissection *d)
 {
-	return low_port | (uint64_t)high_port << 16 | (uint64_t)d->net << 32 | (uint64_t)d->flags << 34 |
-	       (uint64_t)d->transport << 36 | (uint64_t)d->proto << 40 | (uint64_t)d->first_proto << 48;
+	return (uint64_t)d->net << 32 | (uint64_t)d->flags << 34 | (uint64_t)d->transport << 36 |
+	       (uint64_t)d->proto << 40 | (uint64_t)d->first_proto << 48;
 }
 
-/* Ports as seen from the lower end: the ends are put in order, so that both directions give the same key. ICMP has the
- * type as sent by the lower end, whether it asks or answers. */
-static inline uint64_t
-what_in_order(const uint8_t *p, const struct dissection *d, bool turned)
+/* Ports as the lower end sees them, its own in the low half: both directions give the same. ICMP has the type as sent by
+ * the lower end, whether it asks or answers, and the code. */
+static inline uint32_t
+ports_in_order(const uint8_t *p, const struct dissection *d, uint32_t ports, bool turned)
 {
-	const uint8_t *l4 = p + d->transport_at;
-	uint16_t sport = 0, dport = 0;
 	if (d->transport == TRANSPORT_ICMP || d->transport == TRANSPORT_ICMP6) {
-		sport = turned ? icmp_answer(d->transport, l4[0]) : l4[0];
-		return what_of(sport, l4[1], d);
+		const uint8_t *icmp = p + d->transport_at;
+		uint8_t type = turned ? icmp_answer(d->transport, icmp[0]) : icmp[0];
+		return type | (uint32_t)icmp[1] << 16;
 	}
-	if (d->transport != TRANSPORT_NONE) {
-		sport = load_be16(l4);
-		dport = load_be16(l4 + 2);
-	}
-	return turned ? what_of(dport, sport, d) : what_of(sport, dport, d);
+	return turned ? ports : ports << 16 | ports >> 16;
 }
 
-/* The key of a record; returns whether it goes from the higher end to the lower. */
+/* The key of a record; returns whether it goes from the higher end to the lower. Directions can not be foreseen, so
+ * nothing branches on them. */
 static inline bool
 key_of(struct conversation *k, const uint8_t *p, const struct dissection *d)
 {
 	const uint8_t *ip = p + d->link_bytes;
 	bool ported = d->transport == TRANSPORT_TCP || d->transport == TRANSPORT_UDP || d->transport == TRANSPORT_SCTP;
-	bool ports_turned = ported && load_be16(p + d->transport_at) > load_be16(p + d->transport_at + 2);
-	bool turned = false;
+	uint32_t ports = ported ? load_be32(p + d->transport_at) : 0;
+	bool ports_turned = ports >> 16 > (ports & 0xffff), turned = false;
 	k->ends[0] = k->ends[1] = k->ends[2] = k->ends[3] = 0;
 	if (d->net == NET_IP4) {
-		uint64_t src = load_be32(ip + 12), dst = load_be32(ip + 16);
-		turned = src > dst || (src == dst && ports_turned);
-		k->ends[0] = turned ? dst << 32 | src : src << 32 | dst;
+		uint64_t ends = load_be64(ip + 12), src = ends >> 32, dst = ends & 0xffffffff;
+		turned = (src > dst) | ((src == dst) & ports_turned);
+		k->ends[0] = turned ? dst << 32 | src : ends;
 	} else if (d->net == NET_IP6) {
 		uint64_t src[2] = { load_be64(ip + 8), load_be64(ip + 16) };
 		uint64_t dst[2] = { load_be64(ip + 24), load_be64(ip + 32) };
@@ -119,7 +115,7 @@ key_of(struct conversation *k, const uint8_t *p, const struct dissection *d)
 		memcpy(k->ends, turned ? dst : src, 16);
 		memcpy(k->ends + 2, turned ? src : dst, 16);
 	}
-	k->what = what_in_order(p, d, turned);
+	k->what = what_of(d) | ports_in_order(p, d, ports, turned);
 	return turned;
 }
 
@@ -152,45 +148,57 @@ same_link(const struct strings *s, uint32_t link, uint64_t tag, const uint8_t *p
 	return s->tag[link] == tag && bytes_equal(s->bytes + s->at[link], p, n);
 }
 
-uint32_t
-conversations_add(struct conversations *c, const struct frame *f, const uint8_t *p, const struct dissection *d)
+void
+conversations_key(struct conversations *c, struct conversation_key *k, const struct frame *f, const uint8_t *p,
+                  const struct dissection *d)
 {
-	struct conversation k;
-	uint32_t link_bytes = d->link_bytes, tried = 0;
-	uint64_t tag = f->linktype | (uint64_t)f->iface << 16 | (uint64_t)link_bytes << 32;
-	bool turned = key_of(&k, p, d);
-	uint64_t h = key_hash(c->seed, &k);
+	k->tag = f->linktype | (uint64_t)f->iface << 16 | (uint64_t)d->link_bytes << 32;
+	k->v.turned = key_of(&k->v, p, d);
+	k->hash = key_hash(c->seed, &k->v);
 	if (d->net == NET_RAW)
-		h = hash64(h + strings_add(&c->links, tag, p, link_bytes));
-	for (uint32_t at = slot_place(c, h); tried < CONVERSATION_TRIES_MAX; at++) {
+		k->hash = hash64(k->hash + strings_add(&c->links, k->tag, p, d->link_bytes));
+	__builtin_prefetch(&c->slots[slot_place(c, k->hash)]);
+}
+
+void
+conversations_prefetch(const struct conversations *c, const struct conversation_key *k)
+{
+	uint32_t number = (uint32_t)c->slots[slot_place(c, k->hash)];
+	__builtin_prefetch(&c->v[number ? number - 1 : 0]);
+}
+
+uint32_t
+conversations_add(struct conversations *c, const struct conversation_key *k, const uint8_t *p, uint32_t link_bytes)
+{
+	uint32_t tried = 0;
+	for (uint32_t at = slot_place(c, k->hash); tried < CONVERSATION_TRIES_MAX; at++) {
 		uint64_t *slot = &c->slots[at & (c->slot_count - 1)];
 		if (*slot == 0) {
-			*slot = (h & 0xffffffff00000000ull) | (c->count + 1);
+			*slot = (k->hash & 0xffffffff00000000ull) | (c->count + 1);
 			if (++c->remembered > c->slot_count / 2)
 				slots_grow(c);
 			break;
 		}
-		if ((*slot ^ h) >> 32)
+		if ((*slot ^ k->hash) >> 32)
 			continue;
 		tried++;
 		uint32_t number = (uint32_t)*slot - 1;
 		struct conversation *v = &c->v[number];
-		if (!same_key(v, &k))
+		if (!same_key(v, &k->v))
 			continue;
-		uint32_t dir = turned != v->turned; /* with both ends the same always 0 */
+		uint32_t dir = k->v.turned != v->turned; /* with both ends the same always 0 */
 		if (v->link[dir] == LINK_UNSET)
-			v->link[dir] = strings_add(&c->links, tag, p, link_bytes);
-		else if (!same_link(&c->links, v->link[dir], tag, p, link_bytes))
+			v->link[dir] = strings_add(&c->links, k->tag, p, link_bytes);
+		else if (!same_link(&c->links, v->link[dir], k->tag, p, link_bytes))
 			continue;
 		return number * 2 + dir;
 	}
 	struct conversation *v = &c->v[c->count];
-	*v = k;
-	v->link[0] = strings_add(&c->links, tag, p, link_bytes);
+	*v = k->v;
+	v->link[0] = strings_add(&c->links, k->tag, p, link_bytes);
 	v->link[1] = LINK_UNSET;
 	v->rows = 0;
 	v->follower = LINK_UNSET;
-	v->turned = turned;
 	return c->count++ * 2;
 }
 

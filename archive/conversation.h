@@ -38,8 +38,19 @@ struct conversations {
 enum err conversations_init(struct conversations *c);
 void     conversations_fini(struct conversations *c);
 void     conversations_reset(struct conversations *c);
+
+/* Looking up goes in three steps, each for a group of records before the next, so that the cache misses of a group
+ * overlap. Steps and records in order. */
+struct conversation_key {
+	struct conversation v;
+	uint64_t hash, tag;
+};
+void     conversations_key(struct conversations *c, struct conversation_key *k, const struct frame *f, const uint8_t *p,
+                           const struct dissection *d);
+void     conversations_prefetch(const struct conversations *c, const struct conversation_key *k);
 /* The record's conversation times two, plus its direction. */
-uint32_t conversations_add(struct conversations *c, const struct frame *f, const uint8_t *p, const struct dissection *d);
+uint32_t conversations_add(struct conversations *c, const struct conversation_key *k, const uint8_t *p,
+                           uint32_t link_bytes);
 
 /* What the records of direction 0 share. Addresses in network order, IPv4 in the first four bytes. */
 struct tuple {

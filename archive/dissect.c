@@ -213,9 +213,37 @@ find_link(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 	}
 }
 
+/* Most of all traffic: untagged Ethernet, IPv4 without options, not a later fragment, TCP or UDP. False: look closer. */
+static inline bool
+find_usual(const uint8_t *p, uint32_t n, struct dissection *d)
+{
+	if (n < 54 || load_le16(p + 12) != __builtin_bswap16(ETHER_IP4) || p[14] != 0x45 ||
+	    load_be16(p + 20) & 0x1fff)
+		return false;
+	uint8_t proto = p[23];
+	if (proto != PROTO_TCP && proto != PROTO_UDP)
+		return false;
+	uint32_t tcp_header = (uint32_t)(p[46] >> 4) * 4, header = proto == PROTO_TCP ? tcp_header : 8;
+	if (header < 8 || (proto == PROTO_TCP && header < 20) || header > n - 34)
+		return false;
+	*d = (struct dissection){
+		.net = NET_IP4,
+		.transport = proto == PROTO_TCP ? TRANSPORT_TCP : TRANSPORT_UDP,
+		.proto = proto,
+		.first_proto = proto,
+		.link_bytes = 14,
+		.ethertype = ETHER_IP4,
+		.transport_at = 34,
+		.end = 34 + header,
+	};
+	return true;
+}
+
 void
 dissect(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 {
+	if (linktype == LINK_ETHERNET && find_usual(p, n, d))
+		return;
 	*d = (struct dissection){ 0 };
 	if (find_link(linktype, p, n, d))
 		return;
@@ -343,6 +371,8 @@ headers_behind_ip(const struct dissection *d, const uint8_t *p, uint32_t n, unsi
 uint32_t
 dissect_headers_end(const struct dissection *d, const uint8_t *p, uint32_t n)
 {
+	if (d->transport == TRANSPORT_TCP)
+		return d->end;
 	if (d->net != NET_RAW)
 		return headers_behind_ip(d, p, n, DISSECT_TUNNELS_MAX);
 	if (d->ethertype == ETHER_IP4 || d->ethertype == ETHER_IP6)

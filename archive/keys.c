@@ -21,9 +21,17 @@
 #define OWNER_KEY_BYTES 32
 #define OWNER_WORD      "atoll-owner-key-1"
 #define OWNER_LINE_BYTES 256
+#define SLOT_NONCE_AT   8
+#define SLOT_WRAPPED_AT (SLOT_NONCE_AT + crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
+#define SLOT_WRAPPED_BYTES (SEGMENT_KEY_BYTES + crypto_aead_xchacha20poly1305_ietf_ABYTES)
 #define NO_SLOT         UINT32_MAX
 #define LOCK_TRIES      10    /* a reader that finishes a killed writer's commit holds the lock for some milliseconds: */
 #define LOCK_PAUSE_US   20000 /* wait for that, but not for a writer */
+
+#define BYTES_OF(kind, bytes, name, meaning) +(bytes)
+_Static_assert(0 KEYSTORE_HEADER(BYTES_OF) == 8 + 4 + 4 + ARCHIVE_ID_BYTES + PROOF_BYTES + CHECKSUM_BYTES, "as encoded");
+_Static_assert(0 KEYSTORE_SLOT(BYTES_OF) == SLOT_WRAPPED_AT + SLOT_WRAPPED_BYTES, "as encoded");
+_Static_assert(SLOT_WRAPPED_AT + SLOT_WRAPPED_BYTES <= KEYSTORE_SLOT_BYTES, "fits");
 
 struct keystore {
 	int      fd;
@@ -393,10 +401,10 @@ keystore_add(struct keystore *k, uint64_t segment, uint32_t *slot, uint8_t key[S
 	uint8_t bytes[KEYSTORE_SLOT_BYTES] = { 0 }, fresh[SEGMENT_KEY_BYTES];
 	randombytes_buf(fresh, sizeof fresh);
 	store_le64(bytes, segment);
-	randombytes_buf(bytes + 8, 24);
+	randombytes_buf(bytes + SLOT_NONCE_AT, SLOT_WRAPPED_AT - SLOT_NONCE_AT);
 	struct slot_label label = slot_label(k, at, segment);
-	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(bytes + 32, NULL, fresh, sizeof fresh, label.bytes,
-	                                                 sizeof label.bytes, NULL, bytes + 8, wrap_key(k));
+	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(bytes + SLOT_WRAPPED_AT, NULL, fresh, sizeof fresh, label.bytes,
+	                                                 sizeof label.bytes, NULL, bytes + SLOT_NONCE_AT, wrap_key(k));
 	enum err e = io_pwrite(k->fd, bytes, sizeof bytes, slot_at(at), k->path);
 	if (e == OK)
 		e = io_datasync(k->fd, k->path);
@@ -409,6 +417,16 @@ keystore_add(struct keystore *k, uint64_t segment, uint32_t *slot, uint8_t key[S
 	return e;
 }
 
+static bool
+slot_unwrap(const struct keystore *k, uint32_t slot, uint64_t segment, const uint8_t bytes[KEYSTORE_SLOT_BYTES],
+            uint8_t key[SEGMENT_KEY_BYTES])
+{
+	struct slot_label label = slot_label(k, slot, segment);
+	return crypto_aead_xchacha20poly1305_ietf_decrypt(key, NULL, NULL, bytes + SLOT_WRAPPED_AT, SLOT_WRAPPED_BYTES,
+	                                                  label.bytes, sizeof label.bytes, bytes + SLOT_NONCE_AT,
+	                                                  wrap_key(k)) == 0;
+}
+
 enum err
 keystore_get(struct keystore *k, uint32_t slot, uint64_t segment, uint8_t key[SEGMENT_KEY_BYTES])
 {
@@ -417,28 +435,18 @@ keystore_get(struct keystore *k, uint32_t slot, uint64_t segment, uint8_t key[SE
 	if (sodium_is_zero(bytes, sizeof bytes))
 		return fail(ERR_ABSENT, "segment %016llx: its key was destroyed (keystore slot %u is empty)",
 		            (unsigned long long)segment, slot);
-	/* the number in the slot is not authenticated before it opens: try with the asked one first */
-	struct slot_label label = slot_label(k, slot, segment);
-	int r = crypto_aead_xchacha20poly1305_ietf_decrypt(opened, NULL, NULL, bytes + 32, 48, label.bytes,
-	                                                   sizeof label.bytes, bytes + 8, wrap_key(k));
-	if (r == 0 && load_le64(bytes) == segment) {
+	uint64_t owner = load_le64(bytes); /* true only when the slot opens with it */
+	bool opens = slot_unwrap(k, slot, owner, bytes, opened);
+	if (opens && owner == segment)
 		memcpy(key, opened, sizeof opened);
-		sodium_memzero(opened, sizeof opened);
-		return OK;
-	}
-	if (r != 0) {
-		uint64_t other = load_le64(bytes);
-		label = slot_label(k, slot, other);
-		r = crypto_aead_xchacha20poly1305_ietf_decrypt(opened, NULL, NULL, bytes + 32, 48, label.bytes,
-		                                               sizeof label.bytes, bytes + 8, wrap_key(k));
-		sodium_memzero(opened, sizeof opened);
-		if (r == 0)
-			return fail(ERR_ABSENT, "segment %016llx: its key was destroyed (keystore slot %u now serves segment "
-			            "%016llx)", (unsigned long long)segment, slot, (unsigned long long)other);
-	}
 	sodium_memzero(opened, sizeof opened);
-	return fail(ERR_DENIED, "segment %016llx: keystore slot %u is damaged: its key does not open",
-	            (unsigned long long)segment, slot);
+	if (!opens)
+		return fail(ERR_DENIED, "segment %016llx: keystore slot %u is damaged: its key does not open",
+		            (unsigned long long)segment, slot);
+	if (owner != segment)
+		return fail(ERR_ABSENT, "segment %016llx: its key was destroyed (keystore slot %u now serves segment %016llx)",
+		            (unsigned long long)segment, slot, (unsigned long long)owner);
+	return OK;
 }
 
 enum err

@@ -58,7 +58,7 @@ packet_decoder_open(struct packet_decoder **out)
 	     (d->tcp_win = malloc(n * sizeof *d->tcp_win)) && (d->shape_words = malloc(n * sizeof *d->shape_words)) &&
 	     (d->shape = malloc(n * sizeof *d->shape)) && (d->uses = malloc((n + 1) * sizeof *d->uses)) &&
 	     (d->cursors = malloc((n + 1) * sizeof *d->cursors)) && (d->extra = malloc(n * sizeof *d->extra)) &&
-	     (d->conversation_of = malloc(n * sizeof *d->conversation_of)) && (d->built = malloc(n)) &&
+	     (d->link_of = malloc(n * sizeof *d->link_of)) &&
 	     (d->string_at = malloc((n + 1) * sizeof *d->string_at)) &&
 	     (d->image_at = malloc(n * sizeof *d->image_at)) && (d->image = malloc(BLOCK_BYTES_MAX + 4096));
 	if (!ok) {
@@ -81,7 +81,7 @@ packet_decoder_close(struct packet_decoder **out)
 	void *const all[] = { d->links, d->ip4, d->flows, d->start, d->dir, d->ts, d->times, d->wire_len, d->cap_len,
 		d->row_of, d->next_row, d->follower, d->tcp_flags, d->tos, d->ttl, d->ip_len, d->ip_id, d->ip_frag,
 		d->tcp_seq, d->tcp_ack, d->tcp_win, d->shape_words, d->shape, d->uses, d->cursors, d->extra,
-		d->conversation_of, d->built, d->string_at, d->image_at, d->image };
+		d->link_of, d->string_at, d->image_at, d->image };
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		free(all[i]);
 	free(d);
@@ -92,9 +92,9 @@ unsigned
 packet_chunks_for(unsigned columns)
 {
 	unsigned need = 1u << CHUNK_DICTIONARY;
-	if (columns & (BATCH_ORDER | BATCH_TS))
+	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS))
 		need |= 1u << CHUNK_ORDER;
-	if (columns & BATCH_TS)
+	if (columns & (BATCH_TIME | BATCH_TS))
 		need |= 1u << CHUNK_TIME;
 	if (columns & BATCH_WIRE_LEN)
 		need |= 1u << CHUNK_WIRE_LEN;
@@ -397,7 +397,14 @@ decode_times(struct packet_decoder *d)
 	}
 	if (!reader_done(&jumps))
 		return fail(ERR_FORMAT, "time jumps out of order");
-	for (uint32_t i = 0; i < n; i++)
+	d->batch.time = d->times;
+	return OK;
+}
+
+static enum err
+decode_times_by_row(struct packet_decoder *d)
+{
+	for (uint32_t i = 0; i < d->records; i++)
 		d->ts[d->row_of[i]] = d->times[i];
 	d->batch.ts = d->ts;
 	return OK;
@@ -484,8 +491,9 @@ packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **o
 		unsigned columns; /* any of these */
 		enum err (*decode)(struct packet_decoder *d);
 	} steps[] = {
-		{ BATCH_ORDER | BATCH_TS, decode_order },
-		{ BATCH_TS, decode_times },
+		{ BATCH_ORDER | BATCH_TIME | BATCH_TS, decode_order },
+		{ BATCH_TIME | BATCH_TS, decode_times },
+		{ BATCH_TS, decode_times_by_row },
 		{ BATCH_WIRE_LEN | ROW_COLUMNS, decode_wire_len },
 		{ BATCH_DIR | ROW_COLUMNS, decode_shapes },
 		{ BATCH_TCP_FLAGS | ROW_COLUMNS, decode_tcp_flags },

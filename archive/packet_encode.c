@@ -42,10 +42,11 @@ packet_encoder_init(struct packet_encoder *e)
 	e->ip6 = malloc(2 * n * sizeof *e->ip6);
 	e->ip6_addresses = malloc(2 * n * sizeof *e->ip6_addresses);
 	e->ports = malloc(65536 * sizeof *e->ports);
+	e->values = malloc(n * sizeof *e->values);
 	e->tuples = malloc(n * sizeof *e->tuples);
 	e->address_index = malloc(2 * n * sizeof *e->address_index);
 	bool ok = error == OK && e->places && e->rows && e->conversation && e->shape && e->shape_word && e->shape_count && e->sort &&
-	          e->sort_spare && e->ip4 && e->ip6 && e->ip6_addresses && e->tuples && e->ports && e->address_index;
+	          e->sort_spare && e->ip4 && e->ip6 && e->ip6_addresses && e->tuples && e->values && e->ports && e->address_index;
 	for (unsigned i = 0; i < STREAM_COUNT && ok; i++) {
 		e->start[i] = malloc(stream_room[i] * n + PACK_SLACK);
 		ok = e->start[i] != NULL;
@@ -77,6 +78,7 @@ packet_encoder_fini(struct packet_encoder *e)
 	free(e->shape_word);
 	free(e->shape_count);
 	free(e->ports);
+	free(e->values);
 	free(e->tuples);
 	free(e->address_index);
 	for (unsigned i = 0; i < STREAM_COUNT; i++)
@@ -92,6 +94,16 @@ packet_encoder_fini(struct packet_encoder *e)
 		uint32_t v_ = (v);                                \
 		*(e)->at[STREAM_##id##0]++ = (uint8_t)v_;         \
 		*(e)->at[STREAM_##id##1]++ = (uint8_t)(v_ >> 8);  \
+	} while (0)
+/* Stored when the condition holds, without a branch. */
+#define PUT2_IF(e, id, v, condition)                              \
+	do {                                                      \
+		uint32_t y_ = (v);                                \
+		bool put_ = (condition);                          \
+		*(e)->at[STREAM_##id##0] = (uint8_t)y_;           \
+		*(e)->at[STREAM_##id##1] = (uint8_t)(y_ >> 8);    \
+		(e)->at[STREAM_##id##0] += put_;                  \
+		(e)->at[STREAM_##id##1] += put_;                  \
 	} while (0)
 #define PUT3(e, id, v)                                            \
 	do {                                                      \
@@ -113,28 +125,35 @@ put_le(struct packet_encoder *e, enum packet_stream id, uint64_t v, unsigned byt
 	e->at[id] += bytes;
 }
 
+/* n values to four planes. */
+static void
+put_planes(struct packet_encoder *e, enum packet_stream first, const uint32_t *v, uint32_t n)
+{
+	for (unsigned plane = 0; plane < 4; plane++) {
+		uint8_t *out = e->at[first + plane];
+		for (uint32_t i = 0; i < n; i++)
+			out[i] = (uint8_t)(v[i] >> 8 * plane);
+		e->at[first + plane] += n;
+	}
+}
+
 /* --- pass 1: capture order --- */
 
-static void
-encode_step(struct packet_encoder *e, uint32_t number, uint32_t count_before, uint32_t *last, uint32_t *before_last)
+/* Which way it goes can not be foreseen: chosen without branches, as in the decoder. */
+static inline void
+encode_step(struct packet_encoder *e, uint32_t number, bool fresh)
 {
 	struct conversation *v = e->conversations.v;
-	uint32_t fallen_behind = e->conversations.count - 1 - number;
-	if (number == count_before) {
-		PUT1(e, STEP, STEP_NEW);
-	} else if (number == *last) {
-		PUT1(e, STEP, STEP_AGAIN);
-	} else if (number == v[*last].follower) {
-		PUT1(e, STEP, STEP_FOLLOWER);
-	} else if (number == *before_last) {
-		PUT1(e, STEP, STEP_RETURN);
-	} else {
-		PUT1(e, STEP, STEP_BACK);
-		PUT2(e, BACK, fallen_behind);
-	}
-	v[*last].follower = number;
-	*before_last = *last;
-	*last = number;
+	uint32_t fallen_behind = e->conversations.count - 1 - number, step = STEP_BACK;
+	step = number == e->before_last ? (uint32_t)STEP_RETURN : step;
+	step = number == v[e->last].follower ? (uint32_t)STEP_FOLLOWER : step;
+	step = number == e->last ? (uint32_t)STEP_AGAIN : step;
+	step = fresh ? (uint32_t)STEP_NEW : step;
+	PUT1(e, STEP, step);
+	PUT2_IF(e, BACK, fallen_behind, step == STEP_BACK);
+	v[e->last].follower = number;
+	e->before_last = e->last;
+	e->last = number;
 }
 
 static inline void
@@ -207,40 +226,56 @@ note_raw(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct di
 		note_raw_ip6(e, p + at, n - at);
 }
 
+#define GROUP 64u /* records that go through the steps of a look-up together */
+
+static void
+encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, uint32_t n, bool headers_only)
+{
+	struct dissection d[GROUP];
+	struct conversation_key key[GROUP];
+	const struct frame *f = in->v + first;
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *p = in->bytes + f[i].at;
+		dissect(f[i].linktype, p, f[i].cap_len, &d[i]);
+		conversations_key(&e->conversations, &key[i], &f[i], p, &d[i]);
+	}
+	for (uint32_t i = 0; i < n; i++)
+		conversations_prefetch(&e->conversations, &key[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *p = in->bytes + f[i].at;
+		uint32_t count_before = e->conversations.count;
+		uint32_t flow = conversations_add(&e->conversations, &key[i], p, d[i].link_bytes);
+		uint32_t cap = headers_only ? dissect_headers_end(&d[i], p, f[i].cap_len) : f[i].cap_len;
+		e->conversation[first + i] = flow / 2;
+		e->places[first + i] = (struct place){ f[i].at, f[i].wire_len, cap, flow & 1, (uint16_t)d[i].transport_at,
+			                               (uint16_t)d[i].end };
+		e->conversations.v[flow / 2].rows++;
+		e->captured_bytes += cap;
+		e->wire_bytes += f[i].wire_len;
+		if (d[i].net == NET_RAW)
+			note_raw(e, p, cap, &d[i], f[i].linktype);
+		encode_step(e, flow / 2, flow / 2 == count_before);
+	}
+}
+
 static void
 encode_in_capture_order(struct packet_encoder *e, const struct frames *in, bool headers_only)
 {
-	uint32_t last = 0, before_last = 0;
-	for (uint32_t i = 0; i < in->count; i++) {
-		const struct frame *f = &in->v[i];
-		const uint8_t *p = in->bytes + f->at;
-		struct dissection d;
-		dissect(f->linktype, p, f->cap_len, &d);
-		uint32_t cap = headers_only ? dissect_headers_end(&d, p, f->cap_len) : f->cap_len;
-		uint32_t count_before = e->conversations.count;
-		uint32_t flow = conversations_add(&e->conversations, f, p, &d);
-		e->conversation[i] = flow / 2;
-		e->places[i] = (struct place){ f->at, f->wire_len, cap, flow & 1, (uint16_t)d.transport_at, (uint16_t)d.end };
-		e->conversations.v[flow / 2].rows++;
-		e->captured_bytes += cap;
-		e->wire_bytes += f->wire_len;
-		if (d.net == NET_RAW)
-			note_raw(e, p, cap, &d, f->linktype);
-		encode_step(e, flow / 2, count_before, &last, &before_last);
-	}
+	e->last = e->before_last = 0;
+	for (uint32_t i = 0; i < in->count; i += GROUP)
+		encode_group(e, in, i, in->count - i < GROUP ? in->count - i : GROUP, headers_only);
 }
 
 /* --- times --- */
 
-/* The largest of 1 s, 1 ms, 1 us, 1 ns that all times are multiples of. */
+/* 1 us when all times are multiples of it, else 1 ns. */
 static uint32_t
 time_unit(const struct frames *in)
 {
-	uint32_t unit = 1000000000;
-	for (uint32_t i = 0; i < in->count && unit > 1; i++)
-		while (in->v[i].ts_ns % unit)
-			unit /= 1000;
-	return unit;
+	for (uint32_t i = 0; i < in->count; i++)
+		if (in->v[i].ts_ns % 1000)
+			return 1;
+	return 1000;
 }
 
 static bool
@@ -258,26 +293,29 @@ encode_times(struct packet_encoder *e, const struct frames *in)
 	uint32_t unit = time_unit(in);
 	bool is_signed = !mostly_ascending(in);
 	uint64_t before = in->v[0].ts_ns;
-	e->first_ns = e->last_ns = before;
 	put_le(e, STREAM_TIME_HEAD, is_signed, 1);
 	put_le(e, STREAM_TIME_HEAD, unit, 4);
 	put_le(e, STREAM_TIME_HEAD, before, 8);
+	uint64_t first = before, last = before;
 	for (uint32_t i = 0; i < in->count; i++) {
 		uint64_t now = in->v[i].ts_ns;
 		int64_t step = (int64_t)(now - before);
 		/* The common units divide without a division instruction. */
 		step = unit == 1000 ? step / 1000 : unit == 1 ? step : step / (int64_t)unit;
 		uint64_t v = is_signed ? (uint64_t)step << 1 ^ (uint64_t)(step >> 63) : (uint64_t)step;
-		if (v > UINT32_MAX) {
+		if (__builtin_expect(v > UINT32_MAX, 0)) {
 			put_le(e, STREAM_TIME_JUMP, i, 4);
 			put_le(e, STREAM_TIME_JUMP, now, 8);
 			v = 0;
 		}
-		PUT4(e, TIME, (uint32_t)v);
+		e->values[i] = (uint32_t)v;
 		before = now;
-		e->first_ns = now < e->first_ns ? now : e->first_ns;
-		e->last_ns = now > e->last_ns ? now : e->last_ns;
+		first = now < first ? now : first;
+		last = now > last ? now : last;
 	}
+	put_planes(e, STREAM_TIME0, e->values, in->count);
+	e->first_ns = first;
+	e->last_ns = last;
 }
 
 /* --- pass 2: conversation order --- */
@@ -334,16 +372,12 @@ encode_ip4(struct packet_encoder *e, struct row *r, struct side *s)
 	uint32_t header = r->transport_at - r->ip_at;
 	uint16_t id = load_be16(ip + 4), frag = load_be16(ip + 6);
 	uint16_t step = id - s->ip_id;
-	if (step == 1) {
-		r->shape |= SHAPE_SET(IP_ID, IP_ID_NEXT);
-	} else if (step == 0) {
-		r->shape |= SHAPE_SET(IP_ID, IP_ID_SAME);
-	} else if (step == s->ip_id_step) {
-		r->shape |= SHAPE_SET(IP_ID, IP_ID_STEP);
-	} else {
-		r->shape |= SHAPE_SET(IP_ID, IP_ID_STORED);
-		PUT2(e, IP_ID, step);
-	}
+	unsigned how = IP_ID_STORED;
+	how = step == s->ip_id_step ? (unsigned)IP_ID_STEP : how;
+	how = step == 0 ? (unsigned)IP_ID_SAME : how;
+	how = step == 1 ? (unsigned)IP_ID_NEXT : how;
+	r->shape |= SHAPE_SET(IP_ID, how);
+	PUT2_IF(e, IP_ID, step, how == IP_ID_STORED);
 	s->ip_id = id;
 	s->ip_id_step = step;
 	if (frag != s->frag) {
@@ -395,15 +429,12 @@ encode_sum(struct packet_encoder *e, struct row *r, struct side *s, uint32_t sum
 		how = field == right ? SUM_RIGHT : SUM_STORED;
 	}
 	if (how == SUM_STORED) {
-		if (field == 0)
-			how = SUM_ZERO;
-		else if (field == checksum_of(headers + s->payload_sum))
-			how = SUM_LAST;
-		else if (field == fold16(pseudo))
-			how = SUM_PSEUDO;
-		else
-			put_le(e, STREAM_SUM, field, 2);
+		how = field == fold16(pseudo) ? (unsigned)SUM_PSEUDO : how;
+		how = field == checksum_of(headers + s->payload_sum) ? (unsigned)SUM_LAST : how;
+		how = field == 0 ? (unsigned)SUM_ZERO : how;
 	}
+	store_le16(e->at[STREAM_SUM], field);
+	e->at[STREAM_SUM] += how == SUM_STORED ? 2 : 0;
 	s->payload_sum = payload_sum_of(field, headers);
 	r->shape |= SHAPE_SET(SUM, how);
 }
@@ -415,41 +446,16 @@ pseudo_sum(const struct row *r, uint32_t length, uint8_t proto)
 }
 
 static inline void
-encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t header)
+encode_timestamps(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t val, uint32_t ecr)
 {
-	const uint8_t *tcp = r->p + r->transport_at;
-	struct tcp_options at = tcp_options_find(tcp + 20, header - 20);
-	uint8_t string[44];
-	string[0] = tcp[12];
-	memcpy(string + 1, tcp + 20, header - 20);
-	if (at.timestamp_at)
-		memset(string + 1 + at.timestamp_at - 20, 0, 8);
-	if (at.sack_at)
-		memset(string + 1 + at.sack_at - 20, 0, 8u * at.sack_blocks);
-	const struct strings *known = &e->strings;
-	uint32_t n = header - 19, number = s->tcp_string, known_at = known->at[number];
-	if (known->at[number + 1] - known_at != n || !bytes_equal(known->bytes + known_at, string, n)) {
-		number = strings_add(&e->strings, 1, string, n);
-		r->shape |= SHAPE_SET(TCP_STRING, 1);
-		PUT2(e, TCP_STRING, number);
-		s->tcp_string = number;
-	}
-	if (at.sack_at) {
-		r->shape |= SHAPE_SET(SACKS, at.sack_blocks);
-		uint32_t ack = load_be32(tcp + 8);
-		for (uint32_t i = 0; i < 2u * at.sack_blocks; i++)
-			PUT4(e, SACK, load_be32(tcp + at.sack_at + 4 * i) - ack);
-	}
-	if (!at.timestamp_at)
-		return;
-	uint32_t val = load_be32(tcp + at.timestamp_at), ecr = load_be32(tcp + at.timestamp_at + 4);
 	uint32_t step = val - s->tsval;
 	if (step > 255) {
 		r->shape |= SHAPE_SET(TSVAL, TSVAL_STORED);
 		PUT4(e, TSVAL, zigzag(step));
-	} else if (step > 0) {
-		r->shape |= SHAPE_SET(TSVAL, TSVAL_SMALL);
-		PUT1(e, TSVAL_STEP, step);
+	} else {
+		r->shape |= SHAPE_SET(TSVAL, step > 0 ? TSVAL_SMALL : TSVAL_SAME);
+		*e->at[STREAM_TSVAL_STEP] = (uint8_t)step;
+		e->at[STREAM_TSVAL_STEP] += step > 0;
 	}
 	s->tsval = val;
 	if (ecr == o->tsval) {
@@ -461,6 +467,51 @@ encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, cons
 		PUT4(e, TSECR, zigzag(ecr - s->tsecr));
 	}
 	s->tsecr = ecr;
+}
+
+static inline void
+set_tcp_string(struct packet_encoder *e, struct row *r, struct side *s, uint32_t number)
+{
+	if (number == s->tcp_string)
+		return;
+	r->shape |= SHAPE_SET(TCP_STRING, 1);
+	PUT2(e, TCP_STRING, number);
+	s->tcp_string = number;
+}
+
+static inline void
+encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t header)
+{
+	const uint8_t *tcp = r->p + r->transport_at;
+	/* No options, or a time stamp behind two NOPs: nearly all records. */
+	bool plain = header == 20, stamped = header == 32 && load_le32(tcp + 20) == TCP_NOP_NOP_TIMESTAMP;
+	uint32_t usual = e->usual_string[stamped][tcp[12] & 15];
+	if ((plain || stamped) && usual) {
+		set_tcp_string(e, r, s, usual);
+		if (stamped)
+			encode_timestamps(e, r, s, o, load_be32(tcp + 24), load_be32(tcp + 28));
+		return;
+	}
+	struct tcp_options at = tcp_options_find(tcp + 20, header - 20);
+	uint8_t string[44];
+	string[0] = tcp[12];
+	memcpy(string + 1, tcp + 20, header - 20);
+	if (at.timestamp_at)
+		memset(string + 1 + at.timestamp_at - 20, 0, 8);
+	if (at.sack_at)
+		memset(string + 1 + at.sack_at - 20, 0, 8u * at.sack_blocks);
+	uint32_t number = strings_add(&e->strings, 1, string, header - 19);
+	set_tcp_string(e, r, s, number);
+	if (plain || stamped)
+		e->usual_string[stamped][tcp[12] & 15] = number;
+	if (at.sack_at) {
+		r->shape |= SHAPE_SET(SACKS, at.sack_blocks);
+		uint32_t ack = load_be32(tcp + 8);
+		for (uint32_t i = 0; i < 2u * at.sack_blocks; i++)
+			PUT4(e, SACK, load_be32(tcp + at.sack_at + 4 * i) - ack);
+	}
+	if (at.timestamp_at)
+		encode_timestamps(e, r, s, o, load_be32(tcp + at.timestamp_at), load_be32(tcp + at.timestamp_at + 4));
 }
 
 static inline void
@@ -489,11 +540,9 @@ encode_tcp(struct packet_encoder *e, struct row *r, struct side *s, const struct
 		PUT4(e, ACK, zigzag(ack - (s->seen ? s->ack : o->next_seq)));
 	}
 	s->ack = ack;
-	if (win != s->win) {
-		r->shape |= SHAPE_SET(WIN, 1);
-		PUT2(e, WIN, (uint32_t)(win - s->win));
-		s->win = win;
-	}
+	r->shape |= SHAPE_SET(WIN, win != s->win);
+	PUT2_IF(e, WIN, (uint32_t)(win - s->win), win != s->win);
+	s->win = win;
 	if (urg != 0) {
 		r->shape |= SHAPE_SET(URG, 1);
 		PUT2(e, URG, urg);
@@ -591,14 +640,15 @@ encode_raw(struct packet_encoder *e, const struct row *r)
 static inline uint16_t
 number_shape(struct packet_encoder *e, uint32_t shape)
 {
-	if (shape != e->last_shape) {
+	struct shape_number *recent = &e->recent_shapes[shape * 0x9e3779b1u >> 24];
+	if (recent->shape != shape) {
 		bool fresh;
-		e->last_shape = shape;
-		e->last_shape_number = intern_key(&e->shapes, shape, &fresh);
+		recent->shape = shape;
+		recent->number = intern_key(&e->shapes, shape, &fresh);
 		if (fresh)
-			e->shape_word[e->last_shape_number] = shape;
+			e->shape_word[recent->number] = shape;
 	}
-	return (uint16_t)e->last_shape_number;
+	return (uint16_t)recent->number;
 }
 
 static void
@@ -628,7 +678,7 @@ encode_conversation(struct packet_encoder *e, const struct frames *in, const str
 			.end = at->end,
 			.shape = SHAPE_SET(DIR, dir),
 		};
-		PUT4(e, WIRE, r.wire_len);
+		e->values[row] = r.wire_len;
 		if (net == NET_IP4)
 			encode_ip4(e, &r, s);
 		else if (net == NET_IP6)
@@ -660,6 +710,7 @@ encode_in_conversation_order(struct packet_encoder *e, const struct frames *in)
 		encode_conversation(e, in, &v[c], row);
 		row += v[c].rows;
 	}
+	put_planes(e, STREAM_WIRE0, e->values, in->count);
 }
 
 /* Shapes get their final numbers, most frequent first, so that one byte does for nearly all. */
@@ -858,7 +909,8 @@ packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_on
 	intern_reset(&e->shapes);
 	intern_reset(&e->kinds);
 	intern_reset(&e->paths);
-	e->last_shape = UINT32_MAX;
+	memset(e->recent_shapes, 0xff, sizeof e->recent_shapes); /* no shape has all bits set */
+	memset(e->usual_string, 0, sizeof e->usual_string); /* string 0 is empty: no TCP header has it */
 	memcpy(e->at, e->start, sizeof e->at);
 	e->ip4_count = e->ip6_count = e->port_count = e->proto_count = 0;
 	memset(e->port_seen, 0, sizeof e->port_seen);

@@ -24,11 +24,16 @@ struct packet_encoder {
 	struct conversations conversations;
 	struct strings strings;    /* number 0 is the empty one */
 	struct intern shapes, kinds, paths;
-	uint32_t last_shape, last_shape_number;
+	struct shape_number {
+		uint32_t shape, number;
+	} recent_shapes[256];      /* in front of shapes */
+	uint32_t last, before_last; /* conversations of the records before, in capture order */
 	uint32_t *conversation;    /* by record */
 	struct place *places;      /* by record */
 	struct place *rows;        /* the same by row */
 	struct tuple *tuples;      /* by conversation */
+	uint32_t *values;          /* one column on its way into planes */
+	uint32_t  usual_string[2][16]; /* string of a TCP header without options, and with a time stamp, by byte 12's low half */
 	uint16_t *shape;           /* by row, in order of first appearance */
 	uint32_t *shape_word, *shape_count;
 	uint64_t *sort, *sort_spare;

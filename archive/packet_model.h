@@ -194,8 +194,15 @@ static inline uint64_t
 sum_words(const uint8_t *p, uint32_t n)
 {
 	uint64_t s = 0;
-	for (; n >= 4; p += 4, n -= 4)
+	for (; n >= 8; p += 8, n -= 8) {
+		uint64_t v = load_le64(p);
+		s += (v & 0xffffffff) + (v >> 32);
+	}
+	if (n >= 4) {
 		s += load_le32(p);
+		p += 4;
+		n -= 4;
+	}
 	if (n >= 2) {
 		s += load_le16(p);
 		p += 2;
@@ -244,13 +251,15 @@ struct tcp_options {
 	uint8_t sack_blocks;  /* 1..4 */
 };
 
+#define TCP_NOP_NOP_TIMESTAMP 0x0a080101u /* the first four bytes, little-endian */
+
 /* n bytes of options. */
 static inline struct tcp_options
 tcp_options_find(const uint8_t *options, uint32_t n)
 {
 	struct tcp_options o = { 0 };
 	/* by far the most frequent: NOP NOP TS */
-	if (n == 12 && load_le32(options) == 0x0a080101) {
+	if (n == 12 && load_le32(options) == TCP_NOP_NOP_TIMESTAMP) {
 		o.timestamp_at = 24;
 		return o;
 	}

@@ -340,12 +340,12 @@ walk_rest(struct walk *w, struct fields *f, struct side *s, const struct side *o
 	f->rest = s->rest;
 }
 
-/* The fields of the next row; everything but checksums. */
+/* The fields of the next row; everything but checksums. f is the one of the row before, or of walk_begin(). */
 static enum err
 walk_row(struct walk *w, uint32_t row, struct fields *f)
 {
 	struct packet_decoder *d = w->d;
-	*f = (struct fields){ .row = row };
+	f->row = row;
 	if (w->flow->net != NET_RAW) {
 		f->word = d->shape_words[d->shape[row]];
 		f->wire_len = d->wire_len[row];
@@ -378,8 +378,9 @@ walk_row(struct walk *w, uint32_t row, struct fields *f)
 }
 
 static void
-walk_begin(struct walk *w, struct packet_decoder *d, uint32_t c)
+walk_begin(struct walk *w, struct fields *f, struct packet_decoder *d, uint32_t c)
 {
+	*f = (struct fields){ 0 }; /* what a kind of conversation has not stays zero in all its rows */
 	*w = (struct walk){
 		.d = d,
 		.c = c,
@@ -401,7 +402,7 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 {
 	struct walk w;
 	struct fields f;
-	walk_begin(&w, d, c);
+	walk_begin(&w, &f, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
 		d->cap_len[row] = f.cap_len;
@@ -421,6 +422,15 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 
 /* --- frames --- */
 
+/* memcpy() for the short pieces of a header: up to 15 bytes more are read and written (streams and image have that room; what
+ * is written too much is overwritten by the next piece). */
+static inline void
+copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += 16)
+		memcpy(to + i, from + i, 16);
+}
+
 static void
 build_ip(const struct walk *w, const struct fields *f, uint8_t *ip)
 {
@@ -437,7 +447,7 @@ build_ip(const struct walk *w, const struct fields *f, uint8_t *ip)
 		store_le16(ip + 10, 0);
 		store_be32(ip + 12, d->ip4[flow->src]);
 		store_be32(ip + 16, d->ip4[flow->dst]);
-		memcpy(ip + 20, f->ip_string.p, f->ip_string.n);
+		copy_piece(ip + 20, f->ip_string.p, f->ip_string.n);
 		store_le16(ip + 10, SHAPE_GET(f->word, IP_SUM) ? f->ip_sum : checksum_of(sum_words(ip, f->ip_header)));
 		return;
 	}
@@ -447,7 +457,7 @@ build_ip(const struct walk *w, const struct fields *f, uint8_t *ip)
 	ip[7] = f->ttl;
 	memcpy(ip + 8, d->batch.ip6[flow->src], 16);
 	memcpy(ip + 24, d->batch.ip6[flow->dst], 16);
-	memcpy(ip + 40, f->ip_string.p, f->ip_string.n);
+	copy_piece(ip + 40, f->ip_string.p, f->ip_string.n);
 }
 
 static uint64_t
@@ -494,7 +504,7 @@ build_sum(struct walk *w, const struct fields *f, uint8_t *l4, uint32_t sum_at, 
 }
 
 static void
-build_tcp(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *tcp)
+build_tcp(const struct walk *w, const struct fields *f, uint8_t *tcp)
 {
 	const struct flow *flow = &w->flow[f->dir];
 	store_be16(tcp, flow->sport);
@@ -506,7 +516,7 @@ build_tcp(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *tc
 	store_be16(tcp + 14, f->win);
 	store_be16(tcp + 16, 0);
 	store_be16(tcp + 18, f->urg);
-	memcpy(tcp + 20, f->tcp_string.p + 1, f->tcp_string.n - 1);
+	copy_piece(tcp + 20, f->tcp_string.p + 1, f->tcp_string.n - 1);
 	if (f->options.timestamp_at) {
 		store_be32(tcp + f->options.timestamp_at, f->tsval);
 		store_be32(tcp + f->options.timestamp_at + 4, f->tsecr);
@@ -514,23 +524,21 @@ build_tcp(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *tc
 	uint32_t edges = 2 * SHAPE_GET(f->word, SACKS), room = f->options.sack_at ? 2u * f->options.sack_blocks : 0;
 	for (uint32_t i = 0; i < edges && i < room; i++)
 		store_be32(tcp + f->options.sack_at + 4 * i, f->ack + take(w->d, STREAM_SACK0, 4, f->sack_at + i));
-	build_sum(w, f, tcp, 16, f->payload_bytes, pseudo_sum(w, ip, f->payload_bytes, PROTO_TCP), false);
 }
 
 static void
-build_transport(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *l4)
+build_transport(struct walk *w, const struct fields *f, uint8_t *l4)
 {
 	const struct flow *flow = &w->flow[f->dir];
 	switch (flow->transport) {
 	case TRANSPORT_TCP:
-		build_tcp(w, f, ip, l4);
+		build_tcp(w, f, l4);
 		break;
 	case TRANSPORT_UDP:
 		store_be16(l4, flow->sport);
 		store_be16(l4 + 2, flow->dport);
 		store_be16(l4 + 4, f->udp_len);
 		store_be16(l4 + 6, 0);
-		build_sum(w, f, l4, 6, f->udp_len, pseudo_sum(w, ip, f->udp_len, PROTO_UDP), true);
 		break;
 	case TRANSPORT_SCTP:
 		store_be16(l4, flow->sport);
@@ -545,8 +553,29 @@ build_transport(struct walk *w, const struct fields *f, const uint8_t *ip, uint8
 		l4[1] = (uint8_t)flow->dport;
 		store_be16(l4 + 2, 0);
 		store_be32(l4 + 4, f->rest);
-		build_sum(w, f, l4, 2, f->payload_bytes,
-		          flow->transport == TRANSPORT_ICMP ? 0 : pseudo_sum(w, ip, f->payload_bytes, PROTO_ICMP6), false);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The transport's checksum, once all that it covers is there. */
+static void
+build_checksum(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *l4)
+{
+	uint32_t n = f->payload_bytes;
+	switch (w->flow->transport) {
+	case TRANSPORT_TCP:
+		build_sum(w, f, l4, 16, n, pseudo_sum(w, ip, n, PROTO_TCP), false);
+		break;
+	case TRANSPORT_UDP:
+		build_sum(w, f, l4, 6, f->udp_len, pseudo_sum(w, ip, f->udp_len, PROTO_UDP), true);
+		break;
+	case TRANSPORT_ICMP:
+		build_sum(w, f, l4, 2, n, 0, false);
+		break;
+	case TRANSPORT_ICMP6:
+		build_sum(w, f, l4, 2, n, pseudo_sum(w, ip, n, PROTO_ICMP6), false);
 		break;
 	default:
 		break;
@@ -558,49 +587,65 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 {
 	struct walk w;
 	struct fields f;
-	walk_begin(&w, d, c);
+	walk_begin(&w, &f, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
 		if (f.cap_len > BLOCK_BYTES_MAX - d->image_bytes)
 			return fail(ERR_FORMAT, "more captured bytes than a block can hold");
 		uint8_t *p = d->image + d->image_bytes, *ip = p + f.link_bytes;
 		const struct link *link = &d->links[w.flow[f.dir].link];
-		memcpy(p, link->bytes, link->len);
-		memcpy(p + f.end, w.behind, f.cap_len - f.end);
+		copy_piece(p, link->bytes, link->len);
 		if (w.flow->net != NET_RAW) {
 			build_ip(&w, &f, ip);
-			build_transport(&w, &f, ip, ip + f.ip_header);
+			build_transport(&w, &f, ip + f.ip_header);
 		}
+		if (f.cap_len > f.end)
+			memcpy(p + f.end, w.behind, f.cap_len - f.end);
+		if (w.flow->net != NET_RAW)
+			build_checksum(&w, &f, ip, ip + f.ip_header);
 		w.behind += f.cap_len - f.end;
 		d->cap_len[row] = f.cap_len;
+		d->link_of[row] = (uint16_t)w.flow[f.dir].link;
 		d->image_at[row] = d->image_bytes;
 		d->image_bytes += f.cap_len;
 	}
 	if (w.behind_left != 0)
 		return fail(ERR_FORMAT, "bytes left over behind the headers");
-	d->built[c] = 1;
 	return OK;
 }
 
-enum err
-batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
+uint32_t
+batch_conversation(const struct batch *b, uint32_t row)
 {
-	struct packet_decoder *d = b->decoder;
+	uint32_t low = 0, high = b->conversations;
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+		if (b->start[middle] <= row)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+enum err
+packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, uint32_t *n)
+{
 	assert(row < d->records);
-	uint32_t c = d->conversation_of[row];
-	assert(d->columns & (d->flows[2 * c].net == NET_RAW ? BATCH_BYTES | BATCH_RAW : BATCH_BYTES));
-	if (!d->built[c])
+	if (d->image_at[row] == NOT_BUILT) {
+		uint32_t c = batch_conversation(&d->batch, row);
+		assert(d->columns & (d->flows[2 * c].net == NET_RAW ? BATCH_BYTES | BATCH_RAW : BATCH_BYTES));
 		TRY(build_conversation(d, c));
+	}
 	*bytes = d->image + d->image_at[row];
 	*n = d->cap_len[row];
 	return OK;
 }
 
-/* Forgets what was built, and finds each row's conversation. */
+/* Checks the lengths of what frames are built from, and forgets what was built. */
 static enum err
 begin_frames(struct packet_decoder *d, bool with_bytes)
 {
-	struct batch *b = &d->batch;
 	for (unsigned plane = 0; plane < 4; plane++)
 		if (d->length[STREAM_RAW_LEN0 + plane] != d->raw_rows)
 			return fail(ERR_FORMAT, "column RAW_LEN has %u values, its records take %u",
@@ -611,14 +656,10 @@ begin_frames(struct packet_decoder *d, bool with_bytes)
 	if (with_bytes && d->length[STREAM_BYTES] != d->bytes_expected)
 		return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
 		            d->bytes_expected);
-	if (b->conversation_of)
-		return OK;
-	memset(d->built, 0, b->conversations);
-	d->image_bytes = 0;
-	for (uint32_t c = 0; c < b->conversations; c++)
-		for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++)
-			d->conversation_of[row] = c;
-	b->conversation_of = d->conversation_of;
+	if (!(d->columns & (BATCH_BYTES | BATCH_RAW))) {
+		memset(d->image_at, 0xff, d->records * sizeof *d->image_at);
+		d->image_bytes = 0;
+	}
 	return OK;
 }
 

@@ -19,6 +19,7 @@ enum row_use {
 	USE_COUNT
 };
 #define USE_LANES 32
+#define NOT_BUILT UINT32_MAX
 
 typedef uint8_t use_lanes __attribute__((vector_size(USE_LANES)));
 
@@ -61,14 +62,15 @@ struct packet_decoder {
 	uint32_t *string_at;       /* by string: where it starts in STRING_BYTES */
 	uint32_t string_count;
 
-	uint32_t *conversation_of; /* by row */
-	uint8_t  *built;           /* by conversation: its frames are in image */
-	uint32_t *image_at;        /* by row */
+	uint32_t *image_at;        /* by row: where its frame is in image; NOT_BUILT */
+	uint16_t *link_of;         /* by row, once built */
 	uint8_t  *image;
 	uint32_t image_bytes;
 };
 
 /* Prepares rows: cursors, and the columns asked for. */
 enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);
+/* batch_bytes(). */
+enum err packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, uint32_t *n);
 
 #endif

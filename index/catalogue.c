@@ -372,7 +372,7 @@ catalogue_may_hold(struct catalogue *c, uint64_t segment, unsigned family, unsig
 		*maybe = true;
 		return OK;
 	}
-	return e != OK ? e : segfilter_find(filter, n, catalogue_filter_key(c), family, bits, addr, maybe);
+	return e != OK ? e : segfilter_find(filter, n, catalogue_filter_key(c), segment, family, bits, addr, maybe);
 }
 
 enum err
@@ -552,7 +552,7 @@ entry_print(struct catalogue *c, const uint8_t *key, size_t key_bytes, const uin
 		char hex[33];
 		if (key_bytes != 9)
 			return damaged("filter");
-		TRY(segfilter_check(value, n, catalogue_filter_key(c)));
+		TRY(segfilter_check(value, n, catalogue_filter_key(c), load_be64(key + 1)));
 		(void)crypto_generichash(hash, sizeof hash, value, n, NULL, 0);
 		sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
 		snprintf(line, room, "filter id=%" PRIu64 " bytes=%zu hash=%s", load_be64(key + 1), n, hex);

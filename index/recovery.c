@@ -202,7 +202,7 @@ recovery_filter(struct archive *a, struct segment *s, uint8_t **filter, size_t *
 	uint32_t absent = address_absent(addresses.ip4, addresses.ip4_count);
 	TRY(segment_find_ip4(s, absent, absent, &opaque)); /* opaque blocks are in every answer */
 	addresses.all = opaque != 0;
-	return segfilter_build(filter, n, catalogue_filter_key(archive_catalogue(a)), &addresses);
+	return segfilter_build(filter, n, catalogue_filter_key(archive_catalogue(a)), segment_name_of(s)->id, &addresses);
 }
 
 static enum err

@@ -12,6 +12,11 @@
 _Static_assert(SEGFILTER_KEY_BYTES == crypto_shorthash_siphashx24_KEYBYTES, "one key for terms and checks");
 _Static_assert(SEGFILTER_PROBES * 12 <= 96, "twelve bits of hash for each probe, 32 for the sector");
 
+#define SIZE_le32 4
+#define SIZE_le64 8
+#define BYTES_OF(kind, name, meaning) +SIZE_##kind
+_Static_assert(0 SEGFILTER_HEADER(BYTES_OF) == SEGFILTER_HEADER_BYTES, "as encoded");
+
 /* One term: family, prefix length, the address with the bits behind the prefix zero. */
 struct term {
 	uint8_t bytes[18];
@@ -113,7 +118,7 @@ builder_run(struct builder *b, const struct segfilter_addresses *a)
 }
 
 enum err
-segfilter_build(uint8_t **out, size_t *n, const uint8_t key[SEGFILTER_KEY_BYTES],
+segfilter_build(uint8_t **out, size_t *n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment,
                 const struct segfilter_addresses *addresses)
 {
 	struct builder b = { .key = key };
@@ -132,6 +137,7 @@ segfilter_build(uint8_t **out, size_t *n, const uint8_t key[SEGFILTER_KEY_BYTES]
 	struct writer w = writer_of(filter, SEGFILTER_HEADER_BYTES);
 	writer_le32(&w, SEGFILTER_VERSION);
 	writer_le32(&w, (uint32_t)sectors);
+	writer_le64(&w, segment);
 	writer_le64(&w, terms);
 	writer_le32(&w, check_of(filter, SEGFILTER_HEADER_BYTES - 4, key));
 	assert(writer_ok(&w));
@@ -157,10 +163,11 @@ damaged(void)
 }
 
 static enum err
-header_read(const uint8_t *filter, size_t n, const uint8_t *key, uint32_t *sectors)
+header_read(const uint8_t *filter, size_t n, const uint8_t *key, uint64_t segment, uint32_t *sectors)
 {
 	struct reader r = reader_of(filter, n);
 	uint32_t version = reader_le32(&r), count = reader_le32(&r);
+	uint64_t of = reader_le64(&r);
 	(void)reader_le64(&r);
 	uint32_t check = reader_le32(&r);
 	if (!reader_ok(&r) || check != check_of(filter, SEGFILTER_HEADER_BYTES - 4, key))
@@ -168,7 +175,7 @@ header_read(const uint8_t *filter, size_t n, const uint8_t *key, uint32_t *secto
 	if (version != SEGFILTER_VERSION)
 		return fail(ERR_UNSUPPORTED, "segment filter version %u, this program knows %u: run atoll rebuild", version,
 		            SEGFILTER_VERSION);
-	if (count > SEGFILTER_BYTES_MAX / SEGFILTER_SECTOR_BYTES ||
+	if (of != segment || count > SEGFILTER_BYTES_MAX / SEGFILTER_SECTOR_BYTES ||
 	    reader_left(&r) != (size_t)count * SEGFILTER_SECTOR_BYTES)
 		return damaged();
 	*sectors = count;
@@ -185,12 +192,12 @@ kept_length(unsigned family, unsigned bits)
 }
 
 enum err
-segfilter_find(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], unsigned family, unsigned bits,
-               const uint8_t addr[16], bool *maybe)
+segfilter_find(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment, unsigned family,
+               unsigned bits, const uint8_t addr[16], bool *maybe)
 {
 	assert((family == 4 && bits <= 32) || (family == 6 && bits <= 128));
 	uint32_t sectors;
-	TRY(header_read(filter, n, key, &sectors));
+	TRY(header_read(filter, n, key, segment, &sectors));
 	unsigned kept = kept_length(family, bits);
 	*maybe = true;
 	if (sectors == 0 || kept == 0)
@@ -206,10 +213,10 @@ segfilter_find(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_
 }
 
 enum err
-segfilter_check(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES])
+segfilter_check(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment)
 {
 	uint32_t sectors;
-	TRY(header_read(filter, n, key, &sectors));
+	TRY(header_read(filter, n, key, segment, &sectors));
 	for (uint32_t i = 0; i < sectors; i++) {
 		const uint8_t *sector = filter + SEGFILTER_HEADER_BYTES + (size_t)i * SEGFILTER_SECTOR_BYTES;
 		if (load_le32(sector + SEGFILTER_SECTOR_BYTES - SEGFILTER_CHECK_BYTES) != sector_check(sector, i, key))

@@ -32,9 +32,10 @@
 #define SEGFILTER_HEADER(F)                                                                \
 	F(le32, version, "SEGFILTER_VERSION")                                              \
 	F(le32, sectors, "that follow; 0: the filter says yes to everything")              \
+	F(le64, segment, "whose filter this is: one under another's key is noticed")       \
 	F(le64, terms, "distinct ones")                                                    \
 	F(le32, check, "low half of SipHash-2-4 over the bytes before, keyed as the terms")
-#define SEGFILTER_HEADER_BYTES 20u
+#define SEGFILTER_HEADER_BYTES 28u
 
 struct segfilter_addresses {
 	const uint32_t *ip4; /* sorted ascending, host order */
@@ -44,16 +45,17 @@ struct segfilter_addresses {
 };
 
 /* Builds the filter of these addresses. *out is malloc'ed. ERR_NOMEM; ERR_FORMAT: not sorted. */
-enum err segfilter_build(uint8_t **out, size_t *n, const uint8_t key[SEGFILTER_KEY_BYTES],
+enum err segfilter_build(uint8_t **out, size_t *n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment,
                          const struct segfilter_addresses *addresses);
 
 /* Whether the segment can hold an address of this net: family 4 or 6, prefix length, address in network byte order (IPv4 in
  * the first four bytes; bits behind the prefix are ignored). A net between two kept lengths asks for the shorter one; a net
- * shorter than /16 or /48 may always be there. ERR_FORMAT: the filter is damaged (anywhere that this lookup reads). */
-enum err segfilter_find(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], unsigned family,
-                        unsigned bits, const uint8_t addr[16], bool *maybe);
+ * shorter than /16 or /48 may always be there. ERR_FORMAT: the filter is damaged (anywhere that this lookup reads) or
+ * another segment's. */
+enum err segfilter_find(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment,
+                        unsigned family, unsigned bits, const uint8_t addr[16], bool *maybe);
 
 /* Verifies all of it. ERR_FORMAT. */
-enum err segfilter_check(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES]);
+enum err segfilter_check(const uint8_t *filter, size_t n, const uint8_t key[SEGFILTER_KEY_BYTES], uint64_t segment);
 
 #endif

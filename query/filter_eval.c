@@ -280,9 +280,14 @@ filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 		s->nodes[2 * c + 1] = node[1];
 		bool decided = node[0] == node[1] && node[0] <= LEAF_YES;
 		s->conversation[c] = decided ? (uint8_t)node[0] : 2;
-		if (!decided)
-			wanted |= s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns |
-			          (node[0] != node[1] ? BATCH_DIR : 0);
+		if (decided)
+			continue;
+		unsigned columns = s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns |
+		                   (node[0] != node[1] ? BATCH_DIR : 0);
+		/* frames not understood have a chunk of their own: no need to read all others' bytes for them */
+		if (columns & BATCH_BYTES && b->flows[2 * c].net == NET_RAW)
+			columns = (columns & ~(unsigned)BATCH_BYTES) | BATCH_RAW;
+		wanted |= columns;
 	}
 	*need = wanted;
 	return OK;

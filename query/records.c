@@ -6,16 +6,7 @@
 #include "archive/frames.h"
 #include "archive/radix.h"
 
-#define RECORD_COLUMNS ((unsigned)(BATCH_BYTES | BATCH_TS | BATCH_ORDER | BATCH_WIRE_LEN | BATCH_DIR))
-
 /* --- from a block --- */
-
-static inline bool
-is_selected(const struct scan_block *b, uint32_t row, const uint32_t *conversation_of_row)
-{
-	uint8_t how = b->conversation[conversation_of_row[row]];
-	return how == 1 || (how == 2 && b->row[row]);
-}
 
 /* Calls see() for each selected record of a block in capture order. */
 static enum err
@@ -24,17 +15,16 @@ each_record(const struct scan_block *b, enum err (*see)(void *arg, const struct 
 	const struct batch *batch = b->batch;
 	for (uint32_t i = 0; i < batch->count; i++) {
 		uint32_t row = batch->row_of[i];
-		if (!is_selected(b, row, batch->conversation_of))
+		if (!b->row[row])
 			continue;
-		const struct flow *flow = &batch->flows[2 * batch->conversation_of[row] + batch->dir[row]];
 		struct record r = {
-			.ts_ns = batch->ts[row],
+			.ts_ns = batch->time[i],
 			.wire_len = batch->wire_len[row],
-			.linktype = batch->links[flow->link].linktype,
-			.iface = batch->links[flow->link].iface,
 			.stream = b->segment->stream,
 		};
 		TRY(batch_bytes(batch, row, &r.bytes, &r.cap_len));
+		r.linktype = batch_link(batch, row)->linktype;
+		r.iface = batch_link(batch, row)->iface;
 		TRY(see(arg, &r));
 	}
 	return OK;
@@ -86,6 +76,7 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
 {
 	struct scan_sink scan = {
 		.columns = RECORD_COLUMNS,
+		.by_row = true,
 		.prepare = rebuild_selected,
 		.deliver = deliver_records,
 		.notice = pass_notice,
@@ -197,6 +188,7 @@ run_window(struct plan *p, const struct filter *f, unsigned jobs, struct pool *p
 {
 	struct scan_sink scan = {
 		.columns = RECORD_COLUMNS,
+		.by_row = true,
 		.prepare = rebuild_selected,
 		.deliver = deliver_to_pool,
 		.notice = pool_notice,

@@ -116,34 +116,46 @@ whole_in_span(const struct span *span, const struct block_info *info)
 }
 
 static uint32_t
-count_selected(const struct batch *b, const uint8_t *conversation, const uint8_t *row)
+count_selected(const struct batch *b, const struct selection *sel)
 {
 	uint32_t n = 0;
 	for (uint32_t c = 0; c < b->conversations; c++) {
-		if (conversation[c] == 1)
+		if (sel->conversation[c] == 1)
 			n += b->start[c + 1] - b->start[c];
-		else if (conversation[c] == 2)
+		else if (sel->conversation[c] == 2)
 			for (uint32_t r = b->start[c]; r < b->start[c + 1]; r++)
-				n += row[r];
+				n += sel->row[r];
 	}
 	return n;
+}
+
+/* The same selection with every row's byte filled in. */
+static void
+spread_to_rows(struct worker *w, const struct batch *b, struct selection *sel)
+{
+	memset(w->row, 0, b->count);
+	for (uint32_t c = 0; c < b->conversations; c++) {
+		uint32_t first = b->start[c], rows = b->start[c + 1] - first;
+		if (sel->conversation[c] == 1)
+			memset(w->row + first, 1, rows);
+		else if (sel->conversation[c] == 2)
+			memcpy(w->row + first, sel->row + first, rows);
+	}
+	sel->row = w->row;
 }
 
 /* Takes out of the selection what is not in the time span. */
 static void
 cut_by_time(struct worker *w, const struct batch *b, const struct span *span, struct selection *sel)
 {
-	for (uint32_t c = 0; c < b->conversations; c++) {
-		uint8_t how = sel->conversation[c];
-		w->conversation[c] = how ? 2 : 0;
-		if (!how)
-			continue;
-		for (uint32_t r = b->start[c]; r < b->start[c + 1]; r++) {
-			bool in = b->ts[r] >= span->from_ns && (b->ts[r] < span->until_ns || span->until_ns == UINT64_MAX);
-			w->row[r] = in && (how == 1 || sel->row[r]);
-		}
+	spread_to_rows(w, b, sel);
+	for (uint32_t i = 0; i < b->count; i++) {
+		bool in = b->time[i] >= span->from_ns && (b->time[i] < span->until_ns || span->until_ns == UINT64_MAX);
+		w->row[b->row_of[i]] &= in;
 	}
-	*sel = (struct selection){ w->conversation, w->row };
+	for (uint32_t c = 0; c < b->conversations; c++)
+		w->conversation[c] = sel->conversation[c] ? 2 : 0;
+	sel->conversation = w->conversation;
 }
 
 static enum err
@@ -170,11 +182,13 @@ select_records(struct worker *w, const struct task *t, struct scan_block *out)
 		TRY(filter_rows(w->filter, out->batch));
 	}
 	struct selection sel = filter_selection(w->filter);
-	out->selected = count_selected(out->batch, sel.conversation, sel.row);
+	out->selected = count_selected(out->batch, &sel);
 	if (out->selected && !whole) {
-		TRY(load(w, t, BATCH_TS, &out->batch));
+		TRY(load(w, t, BATCH_TIME, &out->batch));
 		cut_by_time(w, out->batch, &t->segment->span, &sel);
-		out->selected = count_selected(out->batch, sel.conversation, sel.row);
+		out->selected = count_selected(out->batch, &sel);
+	} else if (s->sink->by_row) {
+		spread_to_rows(w, out->batch, &sel);
 	}
 	out->conversation = sel.conversation;
 	out->row = sel.row;

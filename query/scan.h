@@ -18,13 +18,14 @@ struct scan_block {
 	const struct block_info *info;
 	const struct batch *batch;     /* with the sink's columns; NULL when all records are selected and the sink said so */
 	const uint8_t *conversation;   /* by conversation: 0 no row, 1 all rows, 2 as row[] says */
-	const uint8_t *row;            /* by row */
+	const uint8_t *row;            /* by row: 0 or 1; of all conversations when the sink wants by_row, else of those with 2 */
 	uint32_t selected;             /* records */
 };
 
 struct scan_sink {
 	unsigned columns;              /* BATCH_ bits */
 	bool     no_batch_for_all;     /* do not load a block of which all records are selected */
+	bool     by_row;               /* fill row[] for all conversations */
 	/* On the worker's thread, for different workers at the same time. May be NULL. */
 	enum err (*prepare)(void *arg, unsigned worker, const struct scan_block *b);
 	/* In the order of blocks, one at a time, on the thread of the worker that prepared; b as there. END stops the scan. */

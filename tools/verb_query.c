@@ -181,7 +181,7 @@ explain_segment(struct selected *s, const struct plan_segment *p, unsigned colum
 			x->whole++;
 			continue;
 		}
-		TRY(segment_cost(p->segment, block, columns | (inside ? 0 : (unsigned)BATCH_TS), &bytes));
+		TRY(segment_cost(p->segment, block, columns | (inside ? 0 : (unsigned)BATCH_TIME), &bytes));
 		x->bytes += bytes;
 	}
 	return OK;
@@ -233,7 +233,7 @@ static enum err
 run_explain(struct selected *s, bool count_only, bool as_json)
 {
 	unsigned columns = filter_columns(s->filter) |
-	                   (count_only ? COUNT_COLUMNS : (unsigned)(BATCH_BYTES | BATCH_TS | BATCH_ORDER | BATCH_WIRE_LEN));
+	                   (count_only ? COUNT_COLUMNS : RECORD_COLUMNS);
 	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;

@@ -280,8 +280,8 @@ ON_FD(write, ssize_t, fd, (int fd, const void *p, size_t n), next(fd, p, part(no
       size_t)
 ON_FD(pwrite, ssize_t, fd, (int fd, const void *p, size_t n, off_t at), next(fd, p, part(now, n, at), at), int, const void *,
       size_t, off_t)
-ON_FD(pwrite64, ssize_t, fd, (int fd, const void *p, size_t n, off64_t at), next(fd, p, part(now, n, at), at), int, const void *,
-      size_t, off64_t)
+ON_FD(pwrite64, ssize_t, fd, (int fd, const void *p, size_t n, off64_t at), next(fd, p, part(now, n, at), at), int,
+      const void *, size_t, off64_t)
 ON_FD(fsync, int, fd, (int fd), next(fd), int)
 ON_FD(fdatasync, int, fd, (int fd), next(fd), int)
 ON_FD(ftruncate, int, fd, (int fd, off_t n), next(fd, n), int, off_t)

@@ -15,11 +15,11 @@ static void
 ask(const uint8_t *filter, size_t n, const uint8_t addr[16])
 {
 	bool maybe;
-	(void)segfilter_check(filter, n, key);
+	(void)segfilter_check(filter, n, key, 7);
 	for (unsigned bits = 0; bits <= 128; bits += 8) {
-		(void)segfilter_find(filter, n, key, 6, bits, addr, &maybe);
+		(void)segfilter_find(filter, n, key, 7, 6, bits, addr, &maybe);
 		if (bits <= 32)
-			(void)segfilter_find(filter, n, key, 4, bits, addr, &maybe);
+			(void)segfilter_find(filter, n, key, 7, 4, bits, addr, &maybe);
 	}
 }
 

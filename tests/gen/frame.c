@@ -5,11 +5,11 @@
 
 #include "base/bytes.h"
 
-#define PATTERN_BYTES 131072u
+#define PATTERN_BYTES (1u << 24) /* larger than a compressor's window: payload must not be found again */
 #define IP_FRAME_MIN  60u /* Ethernet's 64 without the frame check sequence */
 
 static uint8_t  pattern[PATTERN_BYTES];
-static uint64_t sums[PATTERN_BYTES / 2 + 1];
+static uint32_t sums[PATTERN_BYTES / 2 + 1]; /* modulo 2^32: a payload's own sum is less */
 
 void
 pattern_fill(uint64_t seed)
@@ -20,6 +20,12 @@ pattern_fill(uint64_t seed)
 	}
 	for (uint32_t i = 0; i < PATTERN_BYTES / 2; i++)
 		sums[i + 1] = sums[i] + load_be16(pattern + 2 * i);
+}
+
+uint32_t
+pattern_place(uint32_t a, uint32_t b)
+{
+	return ((a * 2654435761u) ^ (b * 2246822519u)) % (PATTERN_BYTES - TRACE_FRAME_MAX) & ~1u;
 }
 
 static uint64_t

@@ -48,6 +48,8 @@ struct packet {
 
 /* Prepares the pattern; once. */
 void pattern_fill(uint64_t seed);
+/* A place for pattern_at that follows from two numbers: the same segment sent again has the same payload. */
+uint32_t pattern_place(uint32_t a, uint32_t b);
 /* One packet, or several fragments (8-byte multiples of piece bytes) when piece is not 0. */
 void packet_send(struct trace *t, uint64_t ts_ns, struct packet *p, uint32_t piece);
 /* A frame that is not IP: type (or length) and bytes after the tags. */

@@ -145,7 +145,7 @@ udp_send(struct net *n, uint64_t now, struct packet *p, uint16_t sport, uint16_t
 	store_be16(p->head + 2, dport);
 	store_be16(p->head + 4, (uint16_t)(8 + head_len + pattern_len));
 	p->head_len = 8 + head_len;
-	p->pattern_at = chance_below(&n->chance, 32768) * 2;
+	p->pattern_at = pattern_place((uint32_t)chance_bits(&n->chance), p->flow_label);
 	p->pattern_len = pattern_len;
 	p->sum_at = 6;
 	p->pseudo = true;

@@ -143,7 +143,7 @@ send(struct talk *t, struct net *n, uint64_t now, uint8_t side, uint8_t flags, u
 	store_be16(p.head + 18, 0);
 	uint32_t prefix = len > 0 ? put_prefix(p.head + header, t, side, seq, len) : 0;
 	p.head_len = header + prefix;
-	p.pattern_at = seq & 0xfffe;
+	p.pattern_at = pattern_place(seq, t->flow_label + side);
 	p.pattern_len = len - prefix;
 	p.sum_at = 16;
 	p.pseudo = true;

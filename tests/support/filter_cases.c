@@ -38,7 +38,7 @@ put(struct pen *p, uint32_t value, unsigned bytes)
 {
 	while (bytes-- > 0)
 		if (p->at < p->end)
-			*p->at++ = (uint8_t)(value >> (8 * bytes));
+			*p->at++ = bytes < 4 ? (uint8_t)(value >> (8 * bytes)) : 0;
 }
 
 static void

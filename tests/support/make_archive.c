@@ -41,7 +41,7 @@ scratch_remove(const char *dir)
 void
 scratch_copy(const char *from, const char *to)
 {
-	char *const argv[] = { "cp", "-r", "--", strdup(from), strdup(to), NULL };
+	char *const argv[] = { (char[]){ "cp" }, (char[]){ "-r" }, (char[]){ "--" }, strdup(from), strdup(to), NULL };
 	pid_t pid;
 	int status = -1;
 	if (posix_spawnp(&pid, "cp", NULL, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) != pid || status != 0)

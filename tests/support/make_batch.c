@@ -62,7 +62,7 @@ test_frame_of(void)
 }
 
 enum err
-batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
+test_batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
 {
 	const struct frame *f = &made.frames->v[made.frame_of[row]];
 	test_bytes_calls++;

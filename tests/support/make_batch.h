@@ -13,7 +13,10 @@ struct batch test_batch_with(const struct batch *b, unsigned columns);
 void     test_batch_release(void);
 /* Row -> index into frames->v, of the last batch. */
 uint32_t *test_frame_of(void);
-/* How often batch_bytes() rebuilt a record. */
+/* The captured bytes of a row of the last batch. A test that uses these batches defines batch_bytes() by it, in place of the
+ * decoder's. */
+enum err test_batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n);
+/* How often test_batch_bytes() was asked. */
 extern unsigned long test_bytes_calls;
 
 #endif

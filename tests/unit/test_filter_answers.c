@@ -27,6 +27,12 @@
 static const uint16_t linktypes[] = { 1, 1, 1, 101, 12, 113, 276, 0, 108, 14, 228, 229, 105 };
 #define SETS (sizeof linktypes / sizeof linktypes[0])
 
+enum err
+batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
+{
+	return test_batch_bytes(b, row, bytes, n);
+}
+
 /* How the expressions were answered. */
 static struct tally {
 	unsigned long runs, flows, columns, bpf, refused, rows, bpf_rows, matches;

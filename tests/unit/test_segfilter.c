@@ -50,7 +50,7 @@ may_hold4(const uint8_t *filter, size_t n, uint32_t address, unsigned bits)
 	uint8_t addr[16] = { 0 };
 	bool maybe = false;
 	store_be32(addr, address);
-	assert_int_equal(segfilter_find(filter, n, key, 4, bits, addr, &maybe), OK);
+	assert_int_equal(segfilter_find(filter, n, key, 7, 4, bits, addr, &maybe), OK);
 	return maybe;
 }
 
@@ -67,8 +67,8 @@ holds_every_address_and_every_net_around_it(void **state)
 			store_le32(v6[i] + 4 * b, b < 2 ? random32() & 0xff : random32());
 	qsort(v6, 500, 16, compare128);
 	struct segfilter_addresses a = { v, (const uint8_t (*)[16])v6, 3000, 500, false };
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), OK);
-	assert_int_equal(segfilter_check(filter, n, key), OK);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), OK);
+	assert_int_equal(segfilter_check(filter, n, key, 7), OK);
 	for (uint32_t i = 0; i < 3000; i++)
 		for (unsigned bits = 0; bits <= 32; bits++) {
 			uint32_t behind = bits < 32 ? random32() & (0xffffffffu >> bits) : 0;
@@ -82,7 +82,7 @@ holds_every_address_and_every_net_around_it(void **state)
 			for (unsigned b = bits; b < 128; b++)
 				if (random32() & 1)
 					addr[b / 8] ^= (uint8_t)(0x80u >> (b % 8));
-			assert_int_equal(segfilter_find(filter, n, key, 6, bits, addr, &maybe), OK);
+			assert_int_equal(segfilter_find(filter, n, key, 7, 6, bits, addr, &maybe), OK);
 			assert_true(maybe);
 		}
 	free(filter);
@@ -101,7 +101,7 @@ says_yes_wrongly_for_less_than_one_percent(void **state)
 			size_t n;
 			uint32_t *v = even_addresses(sizes[i], spread), wrong = 0;
 			struct segfilter_addresses a = { .ip4 = v, .ip4_count = sizes[i] };
-			assert_int_equal(segfilter_build(&filter, &n, key, &a), OK);
+			assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), OK);
 			for (uint32_t t = 0; t < 200000; t++)
 				wrong += may_hold4(filter, n, random32() | 1, 32);
 			print_message("# %u addresses: %zu bytes, %.1f bits per address, %.2f %% false\n", sizes[i], n,
@@ -121,14 +121,15 @@ the_same_addresses_give_the_same_bytes_under_one_key_only(void **state)
 	uint32_t *v = even_addresses(200, 0);
 	struct segfilter_addresses a = { .ip4 = v, .ip4_count = 200 };
 	static const uint8_t other[SEGFILTER_KEY_BYTES] = "another key....";
-	assert_int_equal(segfilter_build(&x, &n, key, &a), OK);
-	assert_int_equal(segfilter_build(&y, &m, key, &a), OK);
+	assert_int_equal(segfilter_build(&x, &n, key, 7, &a), OK);
+	assert_int_equal(segfilter_build(&y, &m, key, 7, &a), OK);
 	assert_int_equal(n, m);
 	assert_memory_equal(x, y, n);
-	assert_int_equal(segfilter_build(&z, &m, other, &a), OK);
+	assert_int_equal(segfilter_build(&z, &m, other, 7, &a), OK);
 	assert_int_equal(n, m);
 	assert_memory_not_equal(x + SEGFILTER_HEADER_BYTES, z + SEGFILTER_HEADER_BYTES, n - SEGFILTER_HEADER_BYTES);
-	assert_int_equal(segfilter_check(x, n, other), ERR_FORMAT);
+	assert_int_equal(segfilter_check(x, n, other, 7), ERR_FORMAT);
+	assert_int_equal(segfilter_check(x, n, key, 8), ERR_FORMAT); /* another segment's */
 	free(x), free(y), free(z), free(v);
 }
 
@@ -139,13 +140,13 @@ an_empty_filter_says_no_and_a_full_one_yes(void **state)
 	uint8_t *filter = NULL;
 	size_t n;
 	struct segfilter_addresses a = { 0 };
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), OK);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), OK);
 	assert_false(may_hold4(filter, n, 0x01020304, 32));
 	assert_false(may_hold4(filter, n, 0x01020304, 17));
 	assert_true(may_hold4(filter, n, 0x01020304, 15)); /* not kept */
 	free(filter);
 	a.all = true;
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), OK);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), OK);
 	assert_int_equal(n, SEGFILTER_HEADER_BYTES);
 	assert_true(may_hold4(filter, n, 0x01020304, 32));
 	free(filter);
@@ -160,11 +161,11 @@ refuses_lists_that_are_not_sorted(void **state)
 	uint8_t *filter = NULL;
 	size_t n;
 	struct segfilter_addresses a = { .ip4 = twice, .ip4_count = 2 };
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), ERR_FORMAT);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), ERR_FORMAT);
 	a.ip4 = down;
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), ERR_FORMAT);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), ERR_FORMAT);
 	a = (struct segfilter_addresses){ .ip6 = six, .ip6_count = 2 };
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), ERR_FORMAT);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), ERR_FORMAT);
 	assert_null(filter);
 }
 
@@ -178,21 +179,21 @@ refuses_every_truncation_and_notices_every_bit_flip(void **state)
 	struct segfilter_addresses a = { .ip4 = v, .ip4_count = 1500 };
 	uint8_t addr[16] = { 0 };
 	bool maybe;
-	assert_int_equal(segfilter_build(&filter, &n, key, &a), OK);
+	assert_int_equal(segfilter_build(&filter, &n, key, 7, &a), OK);
 	for (size_t short_by = 1; short_by <= n; short_by++) {
 		uint8_t *part = malloc(n - short_by + 1); /* its end is the heap block's end */
 		memcpy(part, filter, n - short_by);
-		assert_int_equal(segfilter_check(part, n - short_by, key), ERR_FORMAT);
-		assert_int_equal(segfilter_find(part, n - short_by, key, 4, 32, addr, &maybe), ERR_FORMAT);
+		assert_int_equal(segfilter_check(part, n - short_by, key, 7), ERR_FORMAT);
+		assert_int_equal(segfilter_find(part, n - short_by, key, 7, 4, 32, addr, &maybe), ERR_FORMAT);
 		free(part);
 	}
 	for (size_t bit = 0; bit < n * 8; bit++) {
 		filter[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-		assert_int_not_equal(segfilter_check(filter, n, key), OK);
+		assert_int_not_equal(segfilter_check(filter, n, key, 7), OK);
 		/* a lookup that is answered is answered rightly */
 		store_be32(addr, v[bit % 1500]);
 		maybe = false;
-		if (segfilter_find(filter, n, key, 4, 32, addr, &maybe) == OK)
+		if (segfilter_find(filter, n, key, 7, 4, 32, addr, &maybe) == OK)
 			assert_true(maybe);
 		filter[bit / 8] ^= (uint8_t)(1u << (bit % 8));
 	}

@@ -1,0 +1,416 @@
+#include "tests/support/block_trip.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "archive/block.h"
+#include "archive/dissect.h"
+#include "base/bytes.h"
+#include "tests/support/plain_parse.h"
+
+struct trip {
+	char path[PATH_BYTES];
+	struct block_encoder *encoder;
+	struct block_decoder *decoder, *piecewise;
+	struct segment *segment;
+	uint64_t stored_bytes;
+	uint32_t runs;
+};
+
+static const uint8_t key[SEGMENT_KEY_BYTES] = "a key that is known to everybody";
+static char sentence[2 * ERR_TEXT_BYTES];
+
+static __attribute__((format(printf, 1, 2))) const char *
+wrong(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(sentence, sizeof sentence, format, args);
+	va_end(args);
+	return sentence;
+}
+
+#define SAY(call)                             \
+	do {                                  \
+		const char *said_ = (call);   \
+		if (said_)                    \
+			return said_;         \
+	} while (0)
+#define WANT(call)                                                               \
+	do {                                                                     \
+		enum err want_ = (call);                                         \
+		if (want_ != OK)                                                 \
+			return wrong("%s: %s", err_name(want_), err_text());     \
+	} while (0)
+
+void
+trip_scratch(char path[PATH_BYTES], const char *name)
+{
+	static unsigned serial;
+	const char *base = getenv("TMPDIR");
+	if (access("/dev/shm", W_OK) == 0)
+		base = "/dev/shm";
+	snprintf(path, PATH_BYTES, "%s/atoll-test-%ld-%u-%s", base && *base ? base : "/tmp", (long)getpid(), serial++, name);
+}
+
+enum err
+trip_open(struct trip **out)
+{
+	struct trip *t = calloc(1, sizeof *t);
+	if (!t)
+		return fail(ERR_NOMEM, "out of memory");
+	trip_scratch(t->path, "trip.seg");
+	enum err e = block_encoder_open(&t->encoder);
+	if (e == OK)
+		e = block_decoder_open(&t->decoder);
+	if (e == OK)
+		e = block_decoder_open(&t->piecewise);
+	if (e != OK)
+		trip_close(&t);
+	*out = t;
+	return e;
+}
+
+void
+trip_close(struct trip **t)
+{
+	if (!*t)
+		return;
+	(void)unlink((*t)->path);
+	segment_close(&(*t)->segment);
+	block_encoder_close(&(*t)->encoder);
+	block_decoder_close(&(*t)->decoder);
+	block_decoder_close(&(*t)->piecewise);
+	free(*t);
+	*t = NULL;
+}
+
+uint64_t
+trip_stored_bytes(const struct trip *t)
+{
+	return t->stored_bytes;
+}
+
+/* --- one record --- */
+
+static uint32_t
+kept_bytes(const struct frames *in, const struct frame *f, bool headers_only)
+{
+	struct dissection d;
+	if (!headers_only)
+		return f->cap_len;
+	dissect(f->linktype, in->bytes + f->at, f->cap_len, &d);
+	return dissect_headers_end(&d, in->bytes + f->at, f->cap_len);
+}
+
+static const char *
+compare_link(const struct link *l, uint32_t number, const struct plain *x, const struct frame *f, const uint8_t *p)
+{
+	if (l->linktype != f->linktype || l->iface != f->iface)
+		return wrong("record %u: link type %u, interface %u", number, l->linktype, l->iface);
+	if (l->len != x->link_bytes || memcmp(l->bytes, p, l->len) != 0)
+		return wrong("record %u: link header of %u bytes, expected %u", number, l->len, x->link_bytes);
+	unsigned ethertype = x->mpls ? 0x8847 : x->ethertype;
+	if (l->ethertype != ethertype || l->vlans != x->vlans || l->vlan != x->vlan || l->mpls != x->mpls ||
+	    (l->macs != 0) != x->macs)
+		return wrong("record %u: link header read as type %04x, %u tags, VLAN %u, %u labels", number, l->ethertype,
+		             l->vlans, l->vlan, l->mpls);
+	return NULL;
+}
+
+static bool
+addresses_agree(const struct batch *b, const struct flow *f, const struct plain *x)
+{
+	if (f->net == NET_IP4)
+		return b->ip4[f->src] == load_be32(x->src) && b->ip4[f->dst] == load_be32(x->dst);
+	return f->net != NET_IP6 ||
+	       (memcmp(b->ip6[f->src], x->src, 16) == 0 && memcmp(b->ip6[f->dst], x->dst, 16) == 0);
+}
+
+static const char *
+compare_columns(const struct batch *b, uint32_t row, const struct flow *f, uint32_t number, const struct plain *x)
+{
+	unsigned flags = (x->fragment ? FLOW_FRAGMENT : 0) | (x->extensions ? FLOW_EXTENSIONS : 0);
+	if (f->net != x->net || f->transport != x->transport || f->proto != x->proto || f->first_proto != x->first_proto ||
+	    f->flags != flags)
+		return wrong("record %u: net %u, transport %u, proto %u, first %u, flags %u; plainly %u %u %u %u %u", number,
+		             f->net, f->transport, f->proto, f->first_proto, f->flags, x->net, x->transport, x->proto,
+		             x->first_proto, flags);
+	if (!addresses_agree(b, f, x))
+		return wrong("record %u: addresses", number);
+	if (f->sport != x->sport || f->dport != x->dport)
+		return wrong("record %u: ports %u and %u, plainly %u and %u", number, f->sport, f->dport, x->sport, x->dport);
+#define COLUMN(column, member)                                                                                 \
+	if (b->column[row] != x->member)                                                                       \
+		return wrong("record %u: " #column " %u, plainly %u", number, (unsigned)b->column[row], x->member);
+	COLUMN(tos, tos)
+	COLUMN(ttl, ttl)
+	COLUMN(ip_len, ip_len)
+	COLUMN(ip_id, ip_id)
+	COLUMN(ip_frag, ip_frag)
+	COLUMN(tcp_flags, tcp_flags)
+	COLUMN(tcp_seq, tcp_seq)
+	COLUMN(tcp_ack, tcp_ack)
+	COLUMN(tcp_win, tcp_win)
+#undef COLUMN
+	return NULL;
+}
+
+static uint32_t
+conversation_at(const struct batch *b, uint32_t row)
+{
+	uint32_t low = 0, high = b->conversations;
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+		if (b->start[middle] <= row)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static const char *
+compare_record(const struct frames *in, uint32_t i, bool headers_only, const struct batch *b)
+{
+	const struct frame *f = &in->v[i];
+	uint32_t row = b->row_of[i], n = 0, want = kept_bytes(in, f, headers_only);
+	const uint8_t *p = NULL;
+	if (row >= b->count)
+		return wrong("record %u: row %u of %u", i, row, b->count);
+	WANT(batch_bytes(b, row, &p, &n));
+	if (n != want || b->cap_len[row] != want)
+		return wrong("record %u: %u bytes, column %u, expected %u", i, n, b->cap_len[row], want);
+	for (uint32_t k = 0; k < n; k++)
+		if (p[k] != in->bytes[f->at + k])
+			return wrong("record %u: byte %u is %02x, was %02x", i, k, p[k], in->bytes[f->at + k]);
+	if (b->ts[row] != f->ts_ns || b->time[i] != f->ts_ns || b->wire_len[row] != f->wire_len)
+		return wrong("record %u: time %llu was %llu, wire length %u was %u", i, (unsigned long long)b->ts[row],
+		             (unsigned long long)f->ts_ns, b->wire_len[row], f->wire_len);
+	uint32_t c = conversation_at(b, row);
+	if (batch_conversation(b, row) != c || b->dir[row] > 1)
+		return wrong("record %u: conversation %u, not %u, direction %u", i, batch_conversation(b, row), c, b->dir[row]);
+	struct plain x;
+	const struct flow *flow = &b->flows[2 * c + b->dir[row]];
+	plain_parse(f->linktype, p, n, &x);
+	SAY(compare_link(&b->links[flow->link], i, &x, f, p));
+	return compare_columns(b, row, flow, i, &x);
+}
+
+const char *
+trip_compare(const struct frames *in, bool headers_only, const struct batch *b)
+{
+	if (b->count != in->count || b->start[0] != 0 || b->start[b->conversations] != b->count)
+		return wrong("%u records, were %u", b->count, in->count);
+	uint8_t *seen = calloc(1, b->count);
+	bool twice = !seen;
+	for (uint32_t i = 0; i < b->count && !twice; i++) {
+		twice = b->row_of[i] < b->count && seen[b->row_of[i]];
+		if (b->row_of[i] < b->count)
+			seen[b->row_of[i]] = 1;
+	}
+	free(seen);
+	if (twice)
+		return wrong("two records in one row");
+	for (uint32_t i = 0; i < in->count; i++)
+		SAY(compare_record(in, i, headers_only, b));
+	return NULL;
+}
+
+/* --- the tables --- */
+
+static const char *
+find_record(struct segment *s, uint64_t bit, const struct batch *b, uint32_t row, const struct flow *f)
+{
+	uint64_t found = UINT64_MAX, all = UINT64_MAX;
+	if (f->net == NET_IP4) {
+		WANT(segment_find_ip4(s, b->ip4[f->src], b->ip4[f->src], &found));
+		all &= found;
+		WANT(segment_find_ip4(s, b->ip4[f->dst], b->ip4[f->dst], &found));
+		all &= found;
+	} else if (f->net == NET_IP6) {
+		WANT(segment_find_ip6(s, b->ip6[f->src], b->ip6[f->src], &found));
+		all &= found;
+		WANT(segment_find_ip6(s, b->ip6[f->dst], b->ip6[f->dst], &found));
+		all &= found;
+	}
+	if (f->transport == TRANSPORT_TCP || f->transport == TRANSPORT_UDP || f->transport == TRANSPORT_SCTP) {
+		WANT(segment_find_port(s, f->sport, f->sport, &found));
+		all &= found;
+		WANT(segment_find_port(s, f->dport, f->dport, &found));
+		all &= found;
+	}
+	if (f->net != NET_RAW) {
+		WANT(segment_find_proto(s, f->proto, &found));
+		all &= found;
+		WANT(segment_find_proto(s, f->first_proto, &found));
+		all &= found;
+	}
+	return all & bit ? NULL : wrong("row %u: an address, a port or the protocol is not in the tables", row);
+}
+
+/* ARP, RARP, and of other link types whatever there is: the addresses that libpcap's `host` looks at. */
+static const char *
+find_raw(struct segment *s, uint64_t bit, const struct batch *b, uint32_t row)
+{
+	const struct link *l = &b->links[b->flows[2 * conversation_at(b, row)].link];
+	const uint8_t *p = NULL;
+	uint32_t n = 0;
+	uint64_t found = 0;
+	WANT(batch_bytes(b, row, &p, &n));
+	if (!dissect_knows(l->linktype)) {
+		WANT(segment_find_ip4(s, 0x01020304, 0x01020304, &found)); /* any: the block is opaque */
+		return found & bit ? NULL : wrong("row %u: of link type %u, and its block is not opaque", row, l->linktype);
+	}
+	for (unsigned i = 0; i < 2 && (l->ethertype == 0x0806 || l->ethertype == 0x8035); i++) {
+		uint32_t at = l->len + (i ? 24u : 14u);
+		if (n < at + 4)
+			break;
+		WANT(segment_find_ip4(s, load_be32(p + at), load_be32(p + at), &found));
+		if (!(found & bit))
+			return wrong("row %u: an address in ARP is not in the table", row);
+	}
+	return NULL;
+}
+
+const char *
+trip_find_all(struct segment *s, uint32_t block, const struct batch *b)
+{
+	uint64_t bit = (uint64_t)1 << block;
+	for (uint32_t c = 0; c < b->conversations; c++) {
+		const struct flow *f = &b->flows[2 * c];
+		uint32_t last = f->net == NET_RAW ? b->start[c + 1] : b->start[c] + 1;
+		for (uint32_t row = b->start[c]; row < last; row++)
+			SAY(f->net == NET_RAW ? find_raw(s, bit, b, row) : find_record(s, bit, b, row, f));
+	}
+	return NULL;
+}
+
+/* --- one group of columns after another --- */
+
+static const char *
+compare_batches(const struct batch *a, const struct batch *b)
+{
+	if (a->count != b->count || a->conversations != b->conversations || a->link_count != b->link_count)
+		return wrong("loaded piece by piece: other counts");
+#define SAME(column)                                                                                   \
+	if (memcmp(a->column, b->column, a->count * sizeof *a->column) != 0)                           \
+		return wrong("loaded piece by piece: other values in " #column);
+	SAME(dir)
+	SAME(ts)
+	SAME(wire_len)
+	SAME(cap_len)
+	SAME(row_of)
+	SAME(time)
+	SAME(tcp_flags)
+	SAME(tos)
+	SAME(ttl)
+	SAME(ip_len)
+	SAME(ip_id)
+	SAME(ip_frag)
+	SAME(tcp_seq)
+	SAME(tcp_ack)
+	SAME(tcp_win)
+#undef SAME
+	for (uint32_t row = 0; row < a->count; row++) {
+		const uint8_t *p = NULL, *q = NULL;
+		uint32_t n = 0, m = 0;
+		WANT(batch_bytes(a, row, &p, &n));
+		WANT(batch_bytes(b, row, &q, &m));
+		if (n != m || memcmp(p, q, n) != 0)
+			return wrong("loaded piece by piece: other bytes in row %u", row);
+	}
+	return NULL;
+}
+
+/* Each run takes another order. */
+static const char *
+load_piecewise(struct trip *t, const struct batch *all)
+{
+	enum { GROUPS = 11 };
+	unsigned groups[GROUPS], count = GROUPS;
+	uint32_t turn = t->runs++ * 2654435761u;
+	const struct batch *b = NULL;
+	_Static_assert(BATCH_ALL == (1 << GROUPS) - 1, "a bit for each group of columns");
+	for (unsigned i = 0; i < count; i++)
+		groups[i] = 1u << i;
+	for (unsigned i = count; i > 0; i--) {
+		turn = turn * 1664525 + 1013904223;
+		unsigned at = (turn >> 8) % i, group = groups[at];
+		groups[at] = groups[i - 1];
+		WANT(segment_load(t->segment, 0, t->piecewise, group, &b, NULL));
+		/* Rows of frames that are not IP can be rebuilt before the rest is there. */
+		const uint8_t *p;
+		uint32_t n;
+		for (uint32_t c = 0; group == BATCH_RAW && c < b->conversations; c++)
+			if (b->flows[2 * c].net == NET_RAW)
+				WANT(batch_bytes(b, b->start[c], &p, &n));
+	}
+	return compare_batches(all, b);
+}
+
+/* --- all of it --- */
+
+static const char *
+check_info(const struct frames *in, bool headers_only, const struct block_info *info)
+{
+	uint64_t wire = 0, captured = 0, first = UINT64_MAX, last = 0;
+	for (uint32_t i = 0; i < in->count; i++) {
+		const struct frame *f = &in->v[i];
+		wire += f->wire_len;
+		captured += kept_bytes(in, f, headers_only);
+		first = f->ts_ns < first ? f->ts_ns : first;
+		last = f->ts_ns > last ? f->ts_ns : last;
+	}
+	if (info->records != in->count || info->wire_bytes != wire || info->captured_bytes != captured ||
+	    info->first_ns != first || info->last_ns != last)
+		return wrong("the block's sums are not those of its records");
+	return NULL;
+}
+
+static const char *
+write_segment(struct trip *t, struct block *b)
+{
+	struct segment_name name = { .archive = "the archive's id", .id = 77, .key_slot = 5, .stream = 3 };
+	struct segment_writer *w = NULL;
+	struct segment_totals totals;
+	const uint8_t *block_key;
+	const struct segment_name *block_name;
+	(void)unlink(t->path);
+	WANT(segment_create(&w, t->path, &name, key, "eth0"));
+	uint32_t number = segment_next_block(w, &block_key, &block_name);
+	block_seal(b, block_key, block_name, number);
+	enum err e = segment_append(w, b);
+	if (e == OK)
+		e = segment_finish(w, &totals);
+	segment_writer_close(&w);
+	WANT(e);
+	segment_close(&t->segment);
+	WANT(segment_open(&t->segment, t->path, key));
+	const struct segment_totals *have = segment_totals_of(t->segment);
+	if (memcmp(have, &totals, sizeof totals) != 0)
+		return wrong("the segment opens with other totals than it was written with");
+	t->stored_bytes = totals.file_bytes;
+	return NULL;
+}
+
+const char *
+trip_run(struct trip *t, const struct frames *in, bool headers_only)
+{
+	struct block block;
+	const struct batch *b = NULL;
+	WANT(block_encode(t->encoder, in, headers_only, &block));
+	SAY(check_info(in, headers_only, &block.info));
+	SAY(write_segment(t, &block));
+	SAY(check_info(in, headers_only, segment_blocks(t->segment)));
+	WANT(segment_load(t->segment, 0, t->decoder, BATCH_ALL, &b, NULL));
+	SAY(trip_compare(in, headers_only, b));
+	SAY(trip_find_all(t->segment, 0, b));
+	SAY(load_piecewise(t, b));
+	WANT(segment_check_block(t->segment, 0, t->decoder));
+	return NULL;
+}
