@@ -17,7 +17,7 @@ enum err
 conversations_init(struct conversations *c)
 {
 	*c = (struct conversations){ 0 };
-	enum err e = strings_init(&c->links, 128);
+	enum err e = strings_init(&c->links, BLOCK_RECORDS_MAX, 128u * BLOCK_RECORDS_MAX);
 	c->v = aligned_alloc(64, BLOCK_RECORDS_MAX * sizeof *c->v);
 	c->slots = calloc(2 * SLOTS_MAX, sizeof *c->slots); /* the second half is for growing */
 	randombytes_buf(&c->seed, sizeof c->seed);

@@ -8,12 +8,15 @@
 #include "base/bytes.h"
 
 enum err
-intern_init(struct intern *t)
+intern_init(struct intern *t, uint32_t count_max)
 {
 	TRY(seal_start());
-	*t = (struct intern){ .slots = calloc(INTERN_SLOTS_MAX, sizeof *t->slots), .age = 1 };
+	uint32_t slots_max = INTERN_SLOTS_MIN;
+	while (slots_max / 2 < count_max)
+		slots_max *= 2;
+	*t = (struct intern){ .slots = calloc(slots_max, sizeof *t->slots), .age = 1, .slots_max = slots_max };
 	t->slot_count = INTERN_SLOTS_MIN;
-	t->keys = malloc(BLOCK_RECORDS_MAX * sizeof *t->keys);
+	t->keys = malloc(count_max * sizeof *t->keys);
 	randombytes_buf(&t->seed, sizeof t->seed);
 	return t->slots && t->keys ? OK : fail(ERR_NOMEM, "out of memory");
 }
@@ -21,9 +24,9 @@ intern_init(struct intern *t)
 void
 intern_grow(struct intern *t)
 {
-	if (t->slot_count == INTERN_SLOTS_MAX)
+	if (t->slot_count == t->slots_max)
 		return;
-	t->slot_count = t->slot_count * 4 < INTERN_SLOTS_MAX ? t->slot_count * 4 : INTERN_SLOTS_MAX;
+	t->slot_count = t->slot_count * 4 < t->slots_max ? t->slot_count * 4 : t->slots_max;
 	t->age++;
 	for (uint32_t number = 0; number < t->count; number++) {
 		uint32_t at = (uint32_t)hash64(t->keys[number] ^ t->seed);
@@ -42,13 +45,13 @@ intern_fini(struct intern *t)
 }
 
 enum err
-strings_init(struct strings *s, uint32_t bytes_each_max)
+strings_init(struct strings *s, uint32_t count_max, uint32_t bytes_max)
 {
 	*s = (struct strings){ 0 };
-	enum err e = intern_init(&s->index);
-	s->bytes = malloc((size_t)BLOCK_RECORDS_MAX * bytes_each_max + 8);
-	s->at = malloc((BLOCK_RECORDS_MAX + 1) * sizeof *s->at);
-	s->tag = malloc(BLOCK_RECORDS_MAX * sizeof *s->tag);
+	enum err e = intern_init(&s->index, count_max);
+	s->bytes = malloc((size_t)bytes_max + 8);
+	s->at = malloc((count_max + 1) * sizeof *s->at);
+	s->tag = malloc(count_max * sizeof *s->tag);
 	if (e != OK || !s->bytes || !s->at || !s->tag) {
 		strings_fini(s);
 		return fail(ERR_NOMEM, "out of memory");

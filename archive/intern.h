@@ -1,5 +1,5 @@
 /* Small numbers for repeated things: 64-bit keys, or byte strings. Open addressing; forgetting everything costs one
- * increment, because blocks come one after another. At most BLOCK_RECORDS_MAX different things. */
+ * increment, because blocks come one after another. The caller knows how many different things there can be. */
 #ifndef ARCHIVE_INTERN_H
 #define ARCHIVE_INTERN_H
 
@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-#define INTERN_SLOTS_MAX (2u * BLOCK_RECORDS_MAX)
 #define INTERN_SLOTS_MIN 1024u /* small tables stay in the cache; they grow as they fill */
 
 struct intern_slot {
@@ -22,10 +21,11 @@ struct intern {
 	struct intern_slot *slots;
 	uint64_t *keys; /* by number */
 	uint64_t seed; /* random: what a hostile sender can not know, it can not make collide */
-	uint32_t age, count, slot_count;
+	uint32_t age, count, slot_count, slots_max;
 };
 
-enum err intern_init(struct intern *t);
+/* For at most count_max different things. ERR_NOMEM. */
+enum err intern_init(struct intern *t, uint32_t count_max);
 void     intern_fini(struct intern *t);
 static inline void
 intern_reset(struct intern *t)
@@ -77,7 +77,8 @@ struct strings {
 	uint32_t  used;
 };
 
-enum err strings_init(struct strings *s, uint32_t bytes_each_max);
+/* For at most count_max different strings with bytes_max bytes together. ERR_NOMEM. */
+enum err strings_init(struct strings *s, uint32_t count_max, uint32_t bytes_max);
 void     strings_fini(struct strings *s);
 void     strings_reset(struct strings *s);
 uint32_t strings_add(struct strings *s, uint64_t tag, const uint8_t *p, uint32_t n);

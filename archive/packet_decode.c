@@ -35,35 +35,25 @@ packet_stream_name(unsigned stream)
 	return stream < STREAM_COUNT ? streams[stream].name : "unknown";
 }
 
+/* The most that one block can take: all streams at their largest, and the columns made from them. */
+static const size_t arena_bytes = (size_t)BLOCK_RECORDS_MAX * (0
+#define F(id, chunk, effort, room, description) + (room)
+	PACKET_STREAMS(F)
+#undef F
+	+ 768) + BLOCK_BYTES_MAX;
+
 enum err
 packet_decoder_open(struct packet_decoder **out)
 {
 	struct packet_decoder *d = calloc(1, sizeof *d);
 	if (!d)
 		return fail(ERR_NOMEM, "out of memory");
-	const size_t n = BLOCK_RECORDS_MAX;
 	enum err e = unpacker_open(&d->unpacker);
-	bool ok = e == OK;
-	for (unsigned i = 0; i < STREAM_COUNT && ok; i++)
-		ok = (d->stream[i] = malloc(streams[i].room * n + PACK_SLACK)) != NULL;
-	ok = ok && (d->links = malloc(n * sizeof *d->links)) && (d->ip4 = malloc(2 * n * sizeof *d->ip4)) &&
-	     (d->flows = malloc(2 * n * sizeof *d->flows)) && (d->start = malloc((n + 1) * sizeof *d->start)) &&
-	     (d->dir = malloc(n)) && (d->ts = malloc(n * sizeof *d->ts)) && (d->times = malloc(n * sizeof *d->times)) &&
-	     (d->wire_len = malloc(n * sizeof *d->wire_len)) && (d->cap_len = malloc(n * sizeof *d->cap_len)) &&
-	     (d->row_of = malloc(n * sizeof *d->row_of)) && (d->next_row = malloc(n * sizeof *d->next_row)) &&
-	     (d->follower = malloc(n * sizeof *d->follower)) && (d->tcp_flags = malloc(n)) && (d->tos = malloc(n)) &&
-	     (d->ttl = malloc(n)) && (d->ip_len = malloc(n * sizeof *d->ip_len)) &&
-	     (d->ip_id = malloc(n * sizeof *d->ip_id)) && (d->ip_frag = malloc(n * sizeof *d->ip_frag)) &&
-	     (d->tcp_seq = malloc(n * sizeof *d->tcp_seq)) && (d->tcp_ack = malloc(n * sizeof *d->tcp_ack)) &&
-	     (d->tcp_win = malloc(n * sizeof *d->tcp_win)) && (d->shape_words = malloc(n * sizeof *d->shape_words)) &&
-	     (d->shape = malloc(n * sizeof *d->shape)) && (d->uses = malloc((n + 1) * sizeof *d->uses)) &&
-	     (d->cursors = malloc((n + 1) * sizeof *d->cursors)) && (d->extra = malloc(n * sizeof *d->extra)) &&
-	     (d->link_of = malloc(n * sizeof *d->link_of)) &&
-	     (d->string_at = malloc((n + 1) * sizeof *d->string_at)) &&
-	     (d->image_at = malloc(n * sizeof *d->image_at)) && (d->image = malloc(BLOCK_BYTES_MAX + 4096));
-	if (!ok) {
+	if (e == OK)
+		e = arena_init(&d->arena, arena_bytes);
+	if (e != OK) {
 		packet_decoder_close(&d);
-		return fail(ERR_NOMEM, "out of memory");
+		return e;
 	}
 	*out = d;
 	return OK;
@@ -76,14 +66,7 @@ packet_decoder_close(struct packet_decoder **out)
 	if (!d)
 		return;
 	unpacker_close(&d->unpacker);
-	for (unsigned i = 0; i < STREAM_COUNT; i++)
-		free(d->stream[i]);
-	void *const all[] = { d->links, d->ip4, d->flows, d->start, d->dir, d->ts, d->times, d->wire_len, d->cap_len,
-		d->row_of, d->next_row, d->follower, d->tcp_flags, d->tos, d->ttl, d->ip_len, d->ip_id, d->ip_frag,
-		d->tcp_seq, d->tcp_ack, d->tcp_win, d->shape_words, d->shape, d->uses, d->cursors, d->extra,
-		d->link_of, d->string_at, d->image_at, d->image };
-	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-		free(all[i]);
+	arena_fini(&d->arena);
 	free(d);
 	*out = NULL;
 }
@@ -117,6 +100,10 @@ packet_decoder_begin(struct packet_decoder *d, uint32_t records)
 {
 	assert(records > 0 && records <= BLOCK_RECORDS_MAX);
 	memset(d->length, 0, sizeof d->length);
+	for (unsigned i = 0; i < STREAM_COUNT; i++)
+		d->stream[i] = d->nothing;
+	arena_reset(&d->arena);
+	d->have_cursors = false;
 	d->records = records;
 	d->chunks = d->columns = 0;
 	d->batch = (struct batch){ .count = records, .decoder = d };
@@ -132,10 +119,17 @@ enum err
 packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n)
 {
 	struct reader r = reader_of(p, n);
-	for (unsigned i = 0; i < STREAM_COUNT; i++)
-		if (streams[i].chunk == chunk)
-			TRY(unpack(d->unpacker, &r, d->stream[i], (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX),
-			           &d->length[i]));
+	for (unsigned i = 0; i < STREAM_COUNT; i++) {
+		if (streams[i].chunk != chunk)
+			continue;
+		uint32_t size = 0, room = (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX);
+		struct reader ahead = r;
+		TRY(unpack_skip(&ahead, &size));
+		if (size > room)
+			return fail(ERR_FORMAT, "column %s of %u bytes where at most %u can be", streams[i].name, size, room);
+		TAKE_ROOM(d, d->stream[i], size + PACK_SLACK);
+		TRY(unpack(d->unpacker, &r, d->stream[i], size, &d->length[i]));
+	}
 	d->chunks |= 1u << chunk;
 	return reader_done(&r) ? OK : fail(ERR_FORMAT, "bytes behind the last column stream");
 }
@@ -158,6 +152,7 @@ decode_links(struct packet_decoder *d)
 	uint32_t n = d->length[STREAM_LINK_META] / 5, at = 0;
 	if (n == 0 || d->length[STREAM_LINK_META] % 5 || n > BLOCK_RECORDS_MAX)
 		return fail(ERR_FORMAT, "link header table of odd length");
+	TAKE_ROOM(d, d->links, n * sizeof *d->links);
 	for (uint32_t i = 0; i < n; i++) {
 		const uint8_t *meta = d->stream[STREAM_LINK_META] + 5 * i;
 		const uint8_t *bytes = d->stream[STREAM_LINK_BYTES] + at;
@@ -190,6 +185,7 @@ decode_addresses(struct packet_decoder *d)
 {
 	uint32_t n = d->length[STREAM_IP40], before = 0;
 	TRY(need_lengths(d, STREAM_IP40, 4, n));
+	TAKE_ROOM(d, d->ip4, (n + 1) * sizeof *d->ip4);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t step = (uint32_t)d->stream[STREAM_IP40][i] | (uint32_t)d->stream[STREAM_IP41][i] << 8 |
 		                (uint32_t)d->stream[STREAM_IP42][i] << 16 | (uint32_t)d->stream[STREAM_IP43][i] << 24;
@@ -300,6 +296,11 @@ decode_dictionary(struct packet_decoder *d)
 	TRY(need_lengths(d, STREAM_DST0, 3, d->length[STREAM_SRC0]));
 	TRY(need_lengths(d, STREAM_SPORT0, 2, d->length[STREAM_SPORT0]));
 	TRY(need_lengths(d, STREAM_DPORT0, 2, d->length[STREAM_SPORT0]));
+	if (n == 0)
+		return fail(ERR_FORMAT, "no conversations");
+	TAKE_ROOM(d, d->flows, 2 * n * sizeof *d->flows);
+	TAKE_ROOM(d, d->start, (n + 1) * sizeof *d->start);
+	TAKE_ROOM(d, d->extra, n * sizeof *d->extra);
 	struct dictionary_at at = { 0 };
 	struct reader extra = reader_of(d->stream[STREAM_EXTRA], d->length[STREAM_EXTRA]);
 	uint64_t behind[2] = { 0 }; /* in BYTES, in RAW_BYTES */
@@ -334,40 +335,61 @@ decode_dictionary(struct packet_decoder *d)
 
 /* --- order and time --- */
 
+/* How often each step occurs; ERR_FORMAT for one that does not exist. */
+static enum err
+count_steps(const uint8_t *step, uint32_t n, uint32_t count[STEP_COUNT])
+{
+	uint32_t fresh = 0, back = 0, beyond = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		fresh += step[i] == STEP_NEW;
+		back += step[i] == STEP_BACK;
+		beyond += step[i] >= STEP_COUNT;
+	}
+	count[STEP_NEW] = fresh;
+	count[STEP_BACK] = back;
+	return beyond ? fail(ERR_FORMAT, "an order step that does not exist") : OK;
+}
+
 static enum err
 decode_order(struct packet_decoder *d)
 {
 	uint32_t n = d->records, conversations = d->batch.conversations, opened = 0, last = 0, before_last = 0, back = 0;
-	uint32_t backs = d->length[STREAM_BACK0];
+	uint32_t count[STEP_COUNT] = { 0 };
 	const uint8_t *step = d->stream[STREAM_STEP];
 	TRY(need_lengths(d, STREAM_STEP, 1, n));
-	TRY(need_lengths(d, STREAM_BACK0, 2, backs));
-	memcpy(d->next_row, d->start, conversations * sizeof *d->next_row);
-	memset(d->follower, 0xff, conversations * sizeof *d->follower);
-	memset(d->stream[STREAM_BACK0] + backs, 0, 1);
-	memset(d->stream[STREAM_BACK1] + backs, 0, 1);
+	TRY(count_steps(step, n, count));
+	TRY(need_lengths(d, STREAM_BACK0, 2, count[STEP_BACK]));
+	if (count[STEP_NEW] != conversations)
+		return fail(ERR_FORMAT, "an order of %u conversations, not %u", count[STEP_NEW], conversations);
+	TAKE_ROOM(d, d->row_of, n * sizeof *d->row_of);
+	TAKE_ROOM(d, d->next_row, conversations * sizeof *d->next_row);
+	TAKE_ROOM(d, d->follower, conversations * sizeof *d->follower);
+	uint32_t *next_row = d->next_row, *follower = d->follower, *row_of = d->row_of;
+	const uint8_t *back0 = d->stream[STREAM_BACK0], *back1 = d->stream[STREAM_BACK1];
+	memcpy(next_row, d->start, conversations * sizeof *next_row);
+	memset(follower, 0xff, conversations * sizeof *follower);
 	for (uint32_t i = 0; i < n; i++) {
-		/* Which way it goes can not be foreseen: choose without branches. */
-		uint32_t now = last, how = step[i];
-		now = how == STEP_FOLLOWER ? d->follower[last] : now;
+		/* Which way it goes can not be foreseen: choose without branches. One byte behind the last BACK is read, not
+		 * used (streams have that room). */
+		uint32_t how = step[i], far = opened - 1 - (back0[back] | (uint32_t)back1[back] << 8), now = last;
+		now = how == STEP_FOLLOWER ? follower[last] : now;
 		now = how == STEP_RETURN ? before_last : now;
 		now = how == STEP_NEW ? opened : now;
-		now = how == STEP_BACK ? opened - 1 - plane2(d, STREAM_BACK0, back) : now;
+		now = how == STEP_BACK ? far : now;
 		opened += how == STEP_NEW;
 		back += how == STEP_BACK;
-		if (now >= opened || opened > conversations || back > backs || how >= STEP_COUNT)
+		if (now >= opened)
 			return fail(ERR_FORMAT, "record %u of an unknown conversation", i);
-		uint32_t row = d->next_row[now]++;
-		if (row >= d->start[now + 1])
-			return fail(ERR_FORMAT, "record %u is one too many for its conversation", i);
-		d->row_of[i] = row;
-		d->follower[last] = now;
+		row_of[i] = next_row[now]++;
+		follower[last] = now;
 		before_last = last;
 		last = now;
 	}
-	if (back != backs || opened != conversations)
-		return fail(ERR_FORMAT, "order with values left over");
-	d->batch.row_of = d->row_of;
+	/* Rows are as many as records: when no conversation has too few, none has too many. */
+	for (uint32_t c = 0; c < conversations; c++)
+		if (next_row[c] != d->start[c + 1])
+			return fail(ERR_FORMAT, "conversation %u with another number of records than rows", c);
+	d->batch.row_of = row_of;
 	return OK;
 }
 
@@ -382,6 +404,7 @@ decode_times(struct packet_decoder *d)
 	if (!reader_done(&head) || d->length[STREAM_TIME_JUMP] % 12)
 		return fail(ERR_FORMAT, "time header of odd length");
 	TRY(need_lengths(d, STREAM_TIME0, 4, n));
+	TAKE_ROOM(d, d->times, n * sizeof *d->times);
 	const uint8_t *p0 = d->stream[STREAM_TIME0], *p1 = d->stream[STREAM_TIME1], *p2 = d->stream[STREAM_TIME2],
 	              *p3 = d->stream[STREAM_TIME3];
 	uint32_t jump = reader_left(&jumps) ? reader_le32(&jumps) : UINT32_MAX;
@@ -404,6 +427,7 @@ decode_times(struct packet_decoder *d)
 static enum err
 decode_times_by_row(struct packet_decoder *d)
 {
+	TAKE_ROOM(d, d->ts, d->records * sizeof *d->ts);
 	for (uint32_t i = 0; i < d->records; i++)
 		d->ts[d->row_of[i]] = d->times[i];
 	d->batch.ts = d->ts;
@@ -416,6 +440,7 @@ static enum err
 decode_wire_len(struct packet_decoder *d)
 {
 	TRY(need_lengths(d, STREAM_WIRE0, 4, d->records));
+	TAKE_ROOM(d, d->wire_len, d->records * sizeof *d->wire_len);
 	const uint8_t *p0 = d->stream[STREAM_WIRE0], *p1 = d->stream[STREAM_WIRE1], *p2 = d->stream[STREAM_WIRE2],
 	              *p3 = d->stream[STREAM_WIRE3];
 	for (uint32_t i = 0; i < d->records; i++)
@@ -440,6 +465,9 @@ decode_shapes(struct packet_decoder *d)
 		return fail(ERR_FORMAT, "shape table of odd length");
 	TRY(need_lengths(d, STREAM_SHAPE, 1, d->records));
 	TRY(need_lengths(d, STREAM_SHAPE_WIDE0, 2, wide));
+	TAKE_ROOM(d, d->shape_words, shapes * sizeof *d->shape_words);
+	TAKE_ROOM(d, d->shape, d->records * sizeof *d->shape);
+	TAKE_ROOM(d, d->dir, d->records);
 	for (uint32_t i = 0; i < shapes; i++) {
 		d->shape_words[i] = load_le32(d->stream[STREAM_SHAPES] + 4 * i);
 		if (!shape_makes_sense(d->shape_words[i]))
@@ -467,6 +495,7 @@ static enum err
 decode_tcp_flags(struct packet_decoder *d)
 {
 	uint32_t at = 0;
+	TAKE_ROOM(d, d->tcp_flags, d->records);
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
 		uint32_t row = d->start[c], rows = d->start[c + 1] - row;
 		if (d->flows[2 * c].transport != TRANSPORT_TCP) {

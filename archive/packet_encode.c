@@ -21,13 +21,13 @@ packet_encoder_init(struct packet_encoder *e)
 	*e = (struct packet_encoder){ 0 };
 	enum err error = conversations_init(&e->conversations);
 	if (error == OK)
-		error = strings_init(&e->strings, STRING_BYTES_MAX);
+		error = strings_init(&e->strings, STRINGS_MAX, BLOCK_BYTES_MAX);
 	if (error == OK)
-		error = intern_init(&e->shapes);
+		error = intern_init(&e->shapes, BLOCK_RECORDS_MAX);
 	if (error == OK)
-		error = intern_init(&e->kinds);
+		error = intern_init(&e->kinds, BLOCK_RECORDS_MAX);
 	if (error == OK)
-		error = intern_init(&e->paths);
+		error = intern_init(&e->paths, BLOCK_RECORDS_MAX);
 	/* Two addresses for each record, in the dictionary or not. */
 	const size_t n = BLOCK_RECORDS_MAX;
 	e->places = malloc(n * sizeof *e->places);
@@ -303,7 +303,8 @@ encode_times(struct packet_encoder *e, const struct frames *in)
 		/* The common units divide without a division instruction. */
 		step = unit == 1000 ? step / 1000 : unit == 1 ? step : step / (int64_t)unit;
 		uint64_t v = is_signed ? (uint64_t)step << 1 ^ (uint64_t)(step >> 63) : (uint64_t)step;
-		if (__builtin_expect(v > UINT32_MAX, 0)) {
+		/* What is no multiple of the unit wrapped: it spans more than half of all times. */
+		if (__builtin_expect(v > UINT32_MAX || (uint64_t)step * unit != now - before, 0)) {
 			put_le(e, STREAM_TIME_JUMP, i, 4);
 			put_le(e, STREAM_TIME_JUMP, now, 8);
 			v = 0;
@@ -338,7 +339,7 @@ encode_ip_string(struct packet_encoder *e, struct row *r, struct side *s, const 
 	uint32_t number = n == 0 ? 0 : strings_add(&e->strings, 0, p, n);
 	if (number != s->ip_string) {
 		r->shape |= SHAPE_SET(IP_STRING, 1);
-		PUT2(e, IP_STRING, number);
+		PUT3(e, IP_STRING, number);
 		s->ip_string = number;
 	}
 }
@@ -475,7 +476,7 @@ set_tcp_string(struct packet_encoder *e, struct row *r, struct side *s, uint32_t
 	if (number == s->tcp_string)
 		return;
 	r->shape |= SHAPE_SET(TCP_STRING, 1);
-	PUT2(e, TCP_STRING, number);
+	PUT3(e, TCP_STRING, number);
 	s->tcp_string = number;
 }
 

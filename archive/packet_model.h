@@ -74,7 +74,7 @@ enum packet_chunk {
 	F(SHAPE, SHAPE, PLANE, 1, "per record: index into SHAPES, or 255")                           \
 	PLANES2(F, SHAPE_WIDE, SHAPE, PLANE, 1, "per 255: index - 255")                              \
 	F(TCP_FLAGS, TCP_FLAGS, PLANE, 1, "per TCP record")                                          \
-	F(STRING_LENGTHS, STRINGS, TEXT, 1, "length of each string")                                 \
+	F(STRING_LENGTHS, STRINGS, TEXT, 3, "length of each string")                                 \
 	F(STRING_BYTES, STRINGS, TEXT, 255, "the strings")                                           \
 	PLANES2(F, IP_ID, IP, PLANE, 1, "difference to the IPv4 identification before")              \
 	F(TTL, IP, PLANE, 1, "")                                                                     \
@@ -83,12 +83,12 @@ enum packet_chunk {
 	PLANES3(F, LABEL, IP, PLANE, 1, "IPv6 flow label")                                           \
 	PLANES2(F, IP_LEN, IP, PLANE, 1, "IPv4 total length, IPv6 payload length")                   \
 	PLANES2(F, IP_SUM, IP, PLANE, 1, "IPv4 header checksum that is wrong")                       \
-	PLANES2(F, IP_STRING, IP, PLANE, 1, "string of options or extension headers")                \
+	PLANES3(F, IP_STRING, IP, PLANE, 1, "string of options or extension headers")                \
 	PLANES4(F, SEQ, TRANSPORT, PLANE, 1, "zigzag: sequence number less the expected one")        \
 	PLANES4(F, ACK, TRANSPORT, PLANE, 1, "zigzag: acknowledgement less the last one")            \
 	PLANES2(F, WIN, TRANSPORT, PLANE, 1, "window less the last one")                             \
 	PLANES2(F, URG, TRANSPORT, PLANE, 1, "urgent pointer that is not 0")                         \
-	PLANES2(F, TCP_STRING, TRANSPORT, PLANE, 1, "string: data offset byte, options")             \
+	PLANES3(F, TCP_STRING, TRANSPORT, PLANE, 1, "string: data offset byte, options")             \
 	F(TSVAL_STEP, TRANSPORT, PLANE, 1, "time stamp less the last one, 1 to 255")                 \
 	PLANES4(F, TSVAL, TRANSPORT, PLANE, 1, "zigzag: time stamp less the last one")               \
 	PLANES4(F, TSECR, TRANSPORT, PLANE, 1, "zigzag: echoed time stamp less the last one")        \
@@ -161,7 +161,7 @@ enum { REST_SAME, REST_NEXT, REST_OTHER, REST_STORED };
 enum { TSVAL_SAME, TSVAL_SMALL, TSVAL_STORED };
 enum { TSECR_OTHER, TSECR_SAME, TSECR_STORED };
 
-#define STRINGS_MAX      65536u
+#define STRINGS_MAX      (2u * BLOCK_RECORDS_MAX + 1u) /* each record may bring IP and TCP options; the empty one */
 #define STRING_BYTES_MAX 255u
 #define LINK_BYTES_MAX   (20u + 4u * 2u * 8u)
 

@@ -67,8 +67,8 @@ mask_of(const struct flow *f)
 }
 
 /* Adds what the rows of one conversation use. */
-static void
-add_uses(const struct packet_decoder *d, uint32_t row, uint32_t last, const union uses *mask, uint32_t total[USE_LANES])
+static inline void
+add_uses(const struct packet_decoder *d, uint32_t row, uint32_t last, const union uses *mask, union use_totals *total)
 {
 	/* 31 records of at most 8 values fit a byte. */
 	while (row < last) {
@@ -76,26 +76,25 @@ add_uses(const struct packet_decoder *d, uint32_t row, uint32_t last, const unio
 		uint32_t stop = last - row > 31 ? row + 31 : last;
 		for (; row < stop; row++)
 			sum.v += d->uses[d->shape[row]].v;
-		sum.v &= mask->v;
-		for (unsigned i = 0; i < USE_COUNT; i++)
-			total[i] += sum.n[i];
+		total->v += __builtin_convertvector(sum.v & mask->v, use_sums);
 	}
 }
 
 static enum err
-need_uses(const struct packet_decoder *d, const uint32_t total[USE_LANES], bool with_sums)
+need_uses(const struct packet_decoder *d, bool with_sums)
 {
+	const uint32_t *total = d->use_total.n;
 	static const struct {
 		uint8_t use, stream, planes;
 	} table[] = {
 		{ USE_IP_ID, STREAM_IP_ID0, 2 },         { USE_FRAG, STREAM_FRAG0, 2 },
 		{ USE_LABEL, STREAM_LABEL0, 3 },         { USE_TOS, STREAM_TOS, 1 },
 		{ USE_TTL, STREAM_TTL, 1 },              { USE_IP_SUM, STREAM_IP_SUM0, 2 },
-		{ USE_IP_LEN, STREAM_IP_LEN0, 2 },       { USE_IP_STRING, STREAM_IP_STRING0, 2 },
+		{ USE_IP_LEN, STREAM_IP_LEN0, 2 },       { USE_IP_STRING, STREAM_IP_STRING0, 3 },
 		{ USE_SEQ, STREAM_SEQ0, 4 },             { USE_UDP_LEN, STREAM_UDP_LEN0, 2 },
 		{ USE_ACK, STREAM_ACK0, 4 },             { USE_REST, STREAM_REST0, 4 },
 		{ USE_WIN, STREAM_WIN0, 2 },             { USE_URG, STREAM_URG0, 2 },
-		{ USE_TCP_STRING, STREAM_TCP_STRING0, 2 },{ USE_TSVAL_STEP, STREAM_TSVAL_STEP, 1 },
+		{ USE_TCP_STRING, STREAM_TCP_STRING0, 3 },{ USE_TSVAL_STEP, STREAM_TSVAL_STEP, 1 },
 		{ USE_TSVAL, STREAM_TSVAL0, 4 },         { USE_TSECR, STREAM_TSECR0, 4 },
 		{ USE_SACK, STREAM_SACK0, 4 },           { USE_CAP, STREAM_CAP0, 4 },
 	};
@@ -112,18 +111,24 @@ need_uses(const struct packet_decoder *d, const uint32_t total[USE_LANES], bool 
 }
 
 static enum err
-find_cursors(struct packet_decoder *d, bool with_sums)
+find_cursors(struct packet_decoder *d)
 {
-	uint32_t total[USE_LANES] = { 0 };
+	union use_totals total = { .n = { 0 } };
 	uint32_t shapes = d->length[STREAM_SHAPES] / 4;
+	TAKE_ROOM(d, d->uses, shapes * sizeof *d->uses);
+	TAKE_ROOM(d, d->cursors, d->batch.conversations * sizeof *d->cursors);
 	for (uint32_t i = 0; i < shapes; i++)
 		d->uses[i] = uses_of(d->shape_words[i]);
+	union uses mask = { .n = { 0 } };
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
-		union uses mask = mask_of(&d->flows[2 * c]);
-		memcpy(d->cursors[c].at, total, sizeof d->cursors[c].at);
-		add_uses(d, d->start[c], d->start[c + 1], &mask, total);
+		const struct flow *f = &d->flows[2 * c];
+		if (c == 0 || f->net != f[-2].net || f->transport != f[-2].transport)
+			mask = mask_of(f);
+		memcpy(d->cursors[c].at, total.n, sizeof d->cursors[c].at);
+		add_uses(d, d->start[c], d->start[c + 1], &mask, &total);
 	}
-	return need_uses(d, total, with_sums);
+	d->use_total = total;
+	return OK;
 }
 
 static enum err
@@ -131,6 +136,7 @@ find_strings(struct packet_decoder *d)
 {
 	uint32_t at = 0;
 	d->string_count = d->length[STREAM_STRING_LENGTHS];
+	TAKE_ROOM(d, d->string_at, (d->string_count + 1) * sizeof *d->string_at);
 	for (uint32_t i = 0; i < d->string_count; i++) {
 		d->string_at[i] = at;
 		at += d->stream[STREAM_STRING_LENGTHS][i];
@@ -196,7 +202,7 @@ walk_strings(struct walk *w, struct fields *f, struct side *s)
 	f->ip_header = w->flow->net == NET_IP4 ? 20 : w->flow->net == NET_IP6 ? 40 : 0;
 	if (w->flow->net != NET_RAW) {
 		if (SHAPE_GET(f->word, IP_STRING))
-			s->ip_string = TAKE(w, IP_STRING, 2);
+			s->ip_string = TAKE(w, IP_STRING, 3);
 		if (s->ip_string >= d->string_count)
 			return fail(ERR_FORMAT, "unknown string of IP options");
 		f->ip_string.p = d->stream[STREAM_STRING_BYTES] + d->string_at[s->ip_string];
@@ -212,7 +218,7 @@ walk_strings(struct walk *w, struct fields *f, struct side *s)
 		f->transport_header = fixed[w->flow->transport];
 	} else {
 		if (SHAPE_GET(f->word, TCP_STRING))
-			s->tcp_string = TAKE(w, TCP_STRING, 2);
+			s->tcp_string = TAKE(w, TCP_STRING, 3);
 		if (s->tcp_string >= d->string_count)
 			return fail(ERR_FORMAT, "unknown string of TCP options");
 		f->tcp_string.p = d->stream[STREAM_STRING_BYTES] + d->string_at[s->tcp_string];
@@ -395,6 +401,22 @@ walk_begin(struct walk *w, struct fields *f, struct packet_decoder *d, uint32_t 
 	w->behind = d->stream[STREAM_BYTES] + d->extra[c].at;
 	w->at = d->cursors[c];
 	w->sum_at = w->at.at[USE_SUM] + w->at.at[USE_SCTP_SUM];
+}
+
+static enum err
+take_columns(struct packet_decoder *d)
+{
+	uint32_t n = d->records;
+	TAKE_ROOM(d, d->cap_len, n * sizeof *d->cap_len);
+	TAKE_ROOM(d, d->tos, n);
+	TAKE_ROOM(d, d->ttl, n);
+	TAKE_ROOM(d, d->ip_len, n * sizeof *d->ip_len);
+	TAKE_ROOM(d, d->ip_id, n * sizeof *d->ip_id);
+	TAKE_ROOM(d, d->ip_frag, n * sizeof *d->ip_frag);
+	TAKE_ROOM(d, d->tcp_seq, n * sizeof *d->tcp_seq);
+	TAKE_ROOM(d, d->tcp_ack, n * sizeof *d->tcp_ack);
+	TAKE_ROOM(d, d->tcp_win, n * sizeof *d->tcp_win);
+	return OK;
 }
 
 static enum err
@@ -604,7 +626,7 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 		if (w.flow->net != NET_RAW)
 			build_checksum(&w, &f, ip, ip + f.ip_header);
 		w.behind += f.cap_len - f.end;
-		d->cap_len[row] = f.cap_len;
+		d->image_len[row] = f.cap_len;
 		d->link_of[row] = (uint16_t)w.flow[f.dir].link;
 		d->image_at[row] = d->image_bytes;
 		d->image_bytes += f.cap_len;
@@ -638,7 +660,7 @@ packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, 
 		TRY(build_conversation(d, c));
 	}
 	*bytes = d->image + d->image_at[row];
-	*n = d->cap_len[row];
+	*n = d->image_len[row];
 	return OK;
 }
 
@@ -657,6 +679,10 @@ begin_frames(struct packet_decoder *d, bool with_bytes)
 		return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
 		            d->bytes_expected);
 	if (!(d->columns & (BATCH_BYTES | BATCH_RAW))) {
+		TAKE_ROOM(d, d->image_len, d->records * sizeof *d->image_len);
+		TAKE_ROOM(d, d->image_at, d->records * sizeof *d->image_at);
+		TAKE_ROOM(d, d->link_of, d->records * sizeof *d->link_of);
+		TAKE_ROOM(d, d->image, BLOCK_BYTES_MAX + PACK_SLACK); /* large, and hardly used in a short query: last */
 		memset(d->image_at, 0xff, d->records * sizeof *d->image_at);
 		d->image_bytes = 0;
 	}
@@ -667,13 +693,17 @@ enum err
 packet_rows_begin(struct packet_decoder *d, unsigned columns)
 {
 	struct batch *b = &d->batch;
+	if (columns & ROW_COLUMNS && !d->have_cursors) {
+		TRY(find_strings(d));
+		TRY(find_cursors(d));
+		d->have_cursors = true;
+	}
+	if (columns & ROW_COLUMNS)
+		TRY(need_uses(d, columns & BATCH_BYTES));
 	TRY(begin_frames(d, columns & BATCH_BYTES));
-	if (!(columns & ROW_COLUMNS))
-		return OK;
-	TRY(find_strings(d));
-	TRY(find_cursors(d, columns & BATCH_BYTES));
 	if (!(columns & (BATCH_CAP_LEN | BATCH_IP | BATCH_TCP)))
 		return OK;
+	TRY(take_columns(d));
 	for (uint32_t c = 0; c < b->conversations; c++)
 		TRY(decode_columns(d, c));
 	b->cap_len = d->cap_len;

@@ -4,6 +4,7 @@
 #define ARCHIVE_PACKET_ROWS_H
 
 #include "archive/packet_decode.h"
+#include "base/arena.h"
 
 #define ROW_COLUMNS ((unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP | BATCH_BYTES))
 
@@ -28,6 +29,12 @@ union uses {               /* of one record with one shape */
 	uint8_t n[USE_LANES];
 };
 
+typedef uint32_t use_sums __attribute__((vector_size(4 * USE_LANES)));
+union use_totals {         /* of all records */
+	use_sums v;
+	uint32_t n[USE_LANES];
+};
+
 struct cursors {           /* where a conversation's values start in each of those streams */
 	uint32_t at[USE_COUNT];
 };
@@ -35,7 +42,9 @@ struct cursors {           /* where a conversation's values start in each of tho
 struct packet_decoder {
 	struct batch batch;
 	struct unpacker *unpacker;
+	struct arena arena;        /* of one block: streams and columns */
 	uint8_t *stream[STREAM_COUNT];
+	uint8_t nothing[64];       /* streams whose chunk was not loaded, or is not there because all of it is empty */
 	uint32_t length[STREAM_COUNT];
 	uint32_t records;
 	unsigned chunks, columns;  /* what was unpacked and decoded of this block */
@@ -62,11 +71,22 @@ struct packet_decoder {
 	uint32_t *string_at;       /* by string: where it starts in STRING_BYTES */
 	uint32_t string_count;
 
+	bool have_cursors;
+	union use_totals use_total;
+
+	uint32_t *image_len;       /* by row, once built */
 	uint32_t *image_at;        /* by row: where its frame is in image; NOT_BUILT */
 	uint16_t *link_of;         /* by row, once built */
 	uint8_t  *image;
 	uint32_t image_bytes;
 };
+
+/* Room for this block in the decoder's arena. */
+#define TAKE_ROOM(d, p, n)                                                             \
+	do {                                                                           \
+		if (!((p) = arena_take(&(d)->arena, (n))))                             \
+			return fail(ERR_FORMAT, "more columns than a block can have"); \
+	} while (0)
 
 /* Prepares rows: cursors, and the columns asked for. */
 enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);

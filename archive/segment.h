@@ -90,6 +90,10 @@ enum err segment_find_proto(struct segment *s, uint8_t proto, uint64_t *blocks);
 enum err segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t *ip4_count,
                                const uint8_t (**ip6)[16], uint32_t *ip6_count);
 
+/* For fsck: authenticates every page of the tables and holds the footer and the block table against the root of the hash
+ * tree. Does not look at the blocks themselves. The sentence names segment and table. */
+enum err segment_check_index(struct segment *s);
+
 /* A block decoder: buffers for one block at a time, reused. One per thread; any number of segments. */
 struct batch;
 struct block_decoder;

@@ -304,23 +304,24 @@ segment_blocks(const struct segment *s)
 
 /* --- tables --- */
 
+static const char *const table_names[TABLE_COUNT] = { "IPv4 table", "IPv6 table", "port table", "protocol table" };
+
 static enum err
 read_page(struct segment *s, unsigned table, uint32_t i, struct posting v[POSTINGS_PAGE], uint32_t *n)
 {
-	static const char *const names[TABLE_COUNT] = { "IPv4 table", "IPv6 table", "port table", "protocol table" };
 	const struct page_entry *e = &s->tables[table].pages[i];
 	uint8_t *p = malloc(e->sealed_bytes);
 	if (!p)
 		return fail(ERR_NOMEM, "out of memory");
 	enum err error = io_pread(s->fd, p, e->sealed_bytes, e->at, s->path);
 	if (error == OK)
-		error = open_page(s, s->tables[table].first_number + i, p, e->sealed_bytes, names[table]);
+		error = open_page(s, s->tables[table].first_number + i, p, e->sealed_bytes, table_names[table]);
 	if (error == OK) {
 		error = postings_page_unpack(s->unpacker, p, e->sealed_bytes - SEAL_TAG_BYTES, v, n);
 		if (error == OK && *n != e->entries)
 			error = fail(ERR_FORMAT, "index page with another number of entries than its directory says");
 		if (error != OK)
-			error = fail_prefix(error, "%s: %s: ", s->path, names[table]);
+			error = fail_prefix(error, "%s: %s: ", s->path, table_names[table]);
 	}
 	free(p);
 	return error;
@@ -421,6 +422,52 @@ segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t *ip4_cou
 	*ip6_count = at;
 	*ip4 = s->ip4;
 	*ip6 = (const uint8_t (*)[16])s->ip6;
+	return OK;
+}
+
+/* The footer's leaf of the hash tree: all of its stored pages. */
+static enum err
+hash_footer(struct segment *s, uint8_t hash[SEGMENT_HASH_BYTES])
+{
+	enum { PIECE = 64 << 10 };
+	uint64_t at = s->footer_at, end = s->totals.file_bytes - SEGMENT_TRAILER_BYTES;
+	crypto_generichash_state state;
+	uint8_t *piece = malloc(PIECE);
+	if (!piece)
+		return fail(ERR_NOMEM, "out of memory");
+	crypto_generichash_init(&state, NULL, 0, SEGMENT_HASH_BYTES);
+	enum err e = OK;
+	while (e == OK && at < end) {
+		size_t n = end - at < PIECE ? end - at : PIECE;
+		e = io_pread(s->fd, piece, n, at, s->path);
+		if (e == OK)
+			crypto_generichash_update(&state, piece, n);
+		at += n;
+	}
+	crypto_generichash_final(&state, hash, SEGMENT_HASH_BYTES);
+	free(piece);
+	return e;
+}
+
+enum err
+segment_check_index(struct segment *s)
+{
+	uint8_t leaves[SEGMENT_BLOCKS_MAX + 1][SEGMENT_HASH_BYTES], root[SEGMENT_HASH_BYTES];
+	struct posting v[POSTINGS_PAGE];
+	for (unsigned t = 0; t < TABLE_COUNT; t++)
+		for (uint32_t i = 0; i < s->tables[t].count; i++) {
+			uint32_t n = 0;
+			TRY(read_page(s, t, i, v, &n));
+			if (v[0].high != s->tables[t].pages[i].high || v[0].low != s->tables[t].pages[i].low)
+				return fail(ERR_FORMAT, "%s: %s: page %u starts with another key than its directory says",
+				            s->path, table_names[t], i);
+		}
+	for (uint32_t i = 0; i < s->totals.blocks; i++)
+		memcpy(leaves[i], s->blocks[i].hash, SEGMENT_HASH_BYTES);
+	TRY(hash_footer(s, leaves[s->totals.blocks]));
+	hash_root(leaves, s->totals.blocks + 1, root);
+	if (memcmp(root, s->totals.root, sizeof root) != 0)
+		return fail(ERR_FORMAT, "%s: the footer is not the one that was written (its hash differs)", s->path);
 	return OK;
 }
 

@@ -158,11 +158,16 @@ static enum err
 check_opened(struct fsck *f, const struct segment_row *row, const struct stream_row *stream, struct segment *s)
 {
 	f->report->segments++;
+	enum err index = segment_check_index(s);
+	if (is_fault(index))
+		fault(f, "%s", err_text());
+	else if (index != OK)
+		return index;
 	if (row->state == SEGMENT_LOST)
 		FAULT_MENDABLE(f, "segment %016" PRIx64 ": marked as lost, but it opens", row->id);
 	else if (!totals_agree(row, s))
 		FAULT_MENDABLE(f, "segment %016" PRIx64 ": its totals in the index are not those of the file", row->id);
-	else
+	else if (index == OK)
 		TRY(check_filter(f, row, s));
 	if (stream->name[0] && strcmp(stream->name, segment_stream_name(s)) != 0)
 		fault(f, "segment %016" PRIx64 ": is of stream \"%s\", the index says \"%s\"", row->id, segment_stream_name(s),

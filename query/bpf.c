@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "query/bpf_run.h"
 
 #define SNAPLEN 262144 /* only the number that a match returns, which nobody looks at */
 
 struct bpf {
 	struct bpf_program program;
-	bool none;
+	bool none, careful;
 };
 
 /* A capture handle as tcpdump -r has it. pcap_open_dead() would not do: libpcap then compiles what only a live capture can
@@ -68,6 +69,8 @@ bpf_open(struct bpf **out, uint16_t linktype, const char *expression)
 		free(b);
 		return e;
 	}
+	b->careful = bpf_jumps_back(b->program.bf_insns, b->program.bf_len) ||
+	             bpf_reads_unset(b->program.bf_insns, b->program.bf_len);
 	*out = b;
 	return OK;
 }
@@ -85,6 +88,8 @@ bpf_close(struct bpf **b)
 bool
 bpf_match(const struct bpf *b, const uint8_t *bytes, uint32_t wire_len, uint32_t cap_len)
 {
+	if (b->careful)
+		return bpf_run(b->program.bf_insns, b->program.bf_len, bytes, wire_len, cap_len);
 	struct pcap_pkthdr header = { .caplen = cap_len, .len = wire_len };
 	return pcap_offline_filter(&b->program, &header, bytes) != 0;
 }

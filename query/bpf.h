@@ -18,7 +18,8 @@ struct bpf_insn; /* <pcap/bpf.h> */
 enum err bpf_open(struct bpf **out, uint16_t linktype, const char *expression);
 void     bpf_close(struct bpf **b);
 
-/* bytes holds cap_len of them. Thread-safe. */
+/* bytes holds cap_len of them. Thread-safe. query/bpf_run.h has the cases in which libpcap would
+ * never end or answer by chance. */
 bool     bpf_match(const struct bpf *b, const uint8_t *bytes, uint32_t wire_len, uint32_t cap_len);
 const struct bpf_insn *bpf_code(const struct bpf *b, uint32_t *count); /* borrowed */
 bool     bpf_is_none(const struct bpf *b);

@@ -66,8 +66,15 @@ void
 selected_notice(void *arg, const char *sentence)
 {
 	struct selected *s = arg;
-	s->notices++;
+	/* Windows of a merge see the same damage again; and a ruined archive has thousands of blocks. */
+	if (strcmp(sentence, s->last_notice) == 0 || s->notices > NOTICES_MAX)
+		return;
+	snprintf(s->last_notice, sizeof s->last_notice, "%s", sentence);
 	progress_fini(&s->progress);
+	if (s->notices++ == NOTICES_MAX) {
+		fprintf(stderr, "atoll %s: more of these are not shown; atoll fsck names them all\n", s->verb);
+		return;
+	}
 	fprintf(stderr, "atoll %s: %s\n", s->verb, sentence);
 }
 

@@ -15,6 +15,8 @@
 	{ "filter", 'f', OPTION_TEXT, "EXPR", NULL, "pcap-filter expression: \"tcp port 443 and net 10.0.0.0/8\"" }, \
 	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads (default: one for each processor)" }
 
+#define NOTICES_MAX 20u /* sentences about damage that are shown */
+
 struct selected {
 	struct archive *archive;
 	struct filter *filter;
@@ -22,7 +24,8 @@ struct selected {
 	struct span span;
 	unsigned jobs;
 	struct scan_counts counts;
-	uint64_t notices;
+	unsigned notices;
+	char last_notice[ERR_TEXT_BYTES];
 	struct progress progress;
 	bool quiet;
 	const char *verb;
@@ -33,7 +36,7 @@ enum err selected_open(struct selected *s, const struct given *g, const char *ve
 void     selected_close(struct selected *s);
 /* On stderr unless quiet: the resolved time range, always UTC. */
 void     selected_echo(const struct selected *s);
-/* For the sinks: prints a sentence on stderr, each only once; counts blocks for the progress line. arg: struct selected. */
+/* For the sinks: prints a sentence on stderr (NOTICES_MAX of them); counts blocks for the progress line. arg: struct selected. */
 void     selected_notice(void *arg, const char *sentence);
 void     selected_step(void *arg, uint64_t blocks, uint64_t records);
 /* ERR_PARTIAL with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */

@@ -223,55 +223,119 @@ trip_compare(const struct frames *in, bool headers_only, const struct batch *b)
 
 /* --- the tables --- */
 
-static const char *
-find_record(struct segment *s, uint64_t bit, const struct batch *b, uint32_t row, const struct flow *f)
+#define FINDS_MAX 500u /* look-ups of one kind; with more different values than these a part is looked up */
+
+static int
+compare_ip4(const void *a, const void *b)
 {
-	uint64_t found = UINT64_MAX, all = UINT64_MAX;
-	if (f->net == NET_IP4) {
-		WANT(segment_find_ip4(s, b->ip4[f->src], b->ip4[f->src], &found));
-		all &= found;
-		WANT(segment_find_ip4(s, b->ip4[f->dst], b->ip4[f->dst], &found));
-		all &= found;
-	} else if (f->net == NET_IP6) {
-		WANT(segment_find_ip6(s, b->ip6[f->src], b->ip6[f->src], &found));
-		all &= found;
-		WANT(segment_find_ip6(s, b->ip6[f->dst], b->ip6[f->dst], &found));
-		all &= found;
-	}
-	if (f->transport == TRANSPORT_TCP || f->transport == TRANSPORT_UDP || f->transport == TRANSPORT_SCTP) {
-		WANT(segment_find_port(s, f->sport, f->sport, &found));
-		all &= found;
-		WANT(segment_find_port(s, f->dport, f->dport, &found));
-		all &= found;
-	}
-	if (f->net != NET_RAW) {
-		WANT(segment_find_proto(s, f->proto, &found));
-		all &= found;
-		WANT(segment_find_proto(s, f->first_proto, &found));
-		all &= found;
-	}
-	return all & bit ? NULL : wrong("row %u: an address, a port or the protocol is not in the tables", row);
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
 }
 
-/* ARP, RARP, and of other link types whatever there is: the addresses that libpcap's `host` looks at. */
-static const char *
-find_raw(struct segment *s, uint64_t bit, const struct batch *b, uint32_t row)
+static int
+compare_ip6(const void *a, const void *b)
 {
-	const struct link *l = &b->links[b->flows[2 * conversation_at(b, row)].link];
+	return memcmp(a, b, 16);
+}
+
+static uint32_t
+stride(uint32_t n)
+{
+	return n / FINDS_MAX + 1;
+}
+
+struct found {
+	struct segment *segment;
+	uint64_t bit;
+	const uint32_t *ip4;      /* all of the segment */
+	const uint8_t (*ip6)[16];
+	uint32_t ip4_count, ip6_count;
+};
+
+static const char *
+find_addresses(const struct found *f, const struct batch *b)
+{
+	uint64_t found = 0;
+	for (uint32_t i = 0; i < b->ip4_count; i++)
+		if (!bsearch(&b->ip4[i], f->ip4, f->ip4_count, 4, compare_ip4))
+			return wrong("address %08x is not in the table", b->ip4[i]);
+	for (uint32_t i = 0; i < b->ip6_count; i++)
+		if (!bsearch(b->ip6[i], f->ip6, f->ip6_count, 16, compare_ip6))
+			return wrong("IPv6 address %u is not in the table", i);
+	for (uint32_t i = 0; i < b->ip4_count; i += stride(b->ip4_count)) {
+		WANT(segment_find_ip4(f->segment, b->ip4[i], b->ip4[i], &found));
+		if (!(found & f->bit))
+			return wrong("address %08x is not found", b->ip4[i]);
+	}
+	for (uint32_t i = 0; i < b->ip6_count; i += stride(b->ip6_count)) {
+		WANT(segment_find_ip6(f->segment, b->ip6[i], b->ip6[i], &found));
+		if (!(found & f->bit))
+			return wrong("IPv6 address %u is not found", i);
+	}
+	return NULL;
+}
+
+static const char *
+find_ports(const struct found *f, const struct batch *b)
+{
+	static bool seen[65536];
+	uint32_t count = 0, at = 0;
+	memset(seen, 0, sizeof seen);
+	for (uint32_t i = 0; i < 2 * b->conversations; i++) {
+		const struct flow *flow = &b->flows[i];
+		if (flow->transport != TRANSPORT_TCP && flow->transport != TRANSPORT_UDP && flow->transport != TRANSPORT_SCTP)
+			continue;
+		count += !seen[flow->sport];
+		seen[flow->sport] = true;
+		count += !seen[flow->dport];
+		seen[flow->dport] = true;
+	}
+	for (uint32_t port = 0; port < 65536; port++) {
+		uint64_t found = 0;
+		if (!seen[port] || at++ % stride(count) != 0)
+			continue;
+		WANT(segment_find_port(f->segment, (uint16_t)port, (uint16_t)port, &found));
+		if (!(found & f->bit))
+			return wrong("port %u is not found", port);
+	}
+	return NULL;
+}
+
+static const char *
+find_protos(const struct found *f, const struct batch *b)
+{
+	bool seen[256] = { false };
+	for (uint32_t i = 0; i < 2 * b->conversations; i++)
+		if (b->flows[i].net != NET_RAW)
+			seen[b->flows[i].proto] = seen[b->flows[i].first_proto] = true;
+	for (unsigned proto = 0; proto < 256; proto++) {
+		uint64_t found = 0;
+		WANT(segment_find_proto(f->segment, (uint8_t)proto, &found));
+		if (seen[proto] && !(found & f->bit))
+			return wrong("protocol %u is not found", proto);
+	}
+	return NULL;
+}
+
+/* ARP and RARP: the addresses that libpcap's `host` looks at. Of a link type that is not understood: the block must be in
+ * every answer. */
+static const char *
+find_raw(const struct found *f, const struct batch *b, uint32_t row, const struct link *l)
+{
 	const uint8_t *p = NULL;
 	uint32_t n = 0;
 	uint64_t found = 0;
 	WANT(batch_bytes(b, row, &p, &n));
 	if (!dissect_knows(l->linktype)) {
-		WANT(segment_find_ip4(s, 0x01020304, 0x01020304, &found)); /* any: the block is opaque */
-		return found & bit ? NULL : wrong("row %u: of link type %u, and its block is not opaque", row, l->linktype);
+		WANT(segment_find_ip4(f->segment, 0x01020304, 0x01020304, &found));
+		return found & f->bit ? NULL : wrong("row %u: of link type %u, and its block is not opaque", row, l->linktype);
 	}
 	for (unsigned i = 0; i < 2 && (l->ethertype == 0x0806 || l->ethertype == 0x8035); i++) {
 		uint32_t at = l->len + (i ? 24u : 14u);
 		if (n < at + 4)
 			break;
-		WANT(segment_find_ip4(s, load_be32(p + at), load_be32(p + at), &found));
-		if (!(found & bit))
+		uint32_t address = load_be32(p + at);
+		if (!bsearch(&address, f->ip4, f->ip4_count, 4, compare_ip4))
 			return wrong("row %u: an address in ARP is not in the table", row);
 	}
 	return NULL;
@@ -280,12 +344,18 @@ find_raw(struct segment *s, uint64_t bit, const struct batch *b, uint32_t row)
 const char *
 trip_find_all(struct segment *s, uint32_t block, const struct batch *b)
 {
-	uint64_t bit = (uint64_t)1 << block;
+	struct found f = { .segment = s, .bit = (uint64_t)1 << block };
+	uint32_t looked = 0;
+	WANT(segment_all_addresses(s, &f.ip4, &f.ip4_count, &f.ip6, &f.ip6_count));
+	SAY(find_addresses(&f, b));
+	SAY(find_ports(&f, b));
+	SAY(find_protos(&f, b));
 	for (uint32_t c = 0; c < b->conversations; c++) {
-		const struct flow *f = &b->flows[2 * c];
-		uint32_t last = f->net == NET_RAW ? b->start[c + 1] : b->start[c] + 1;
-		for (uint32_t row = b->start[c]; row < last; row++)
-			SAY(f->net == NET_RAW ? find_raw(s, bit, b, row) : find_record(s, bit, b, row, f));
+		const struct flow *flow = &b->flows[2 * c];
+		const struct link *l = &b->links[flow->link];
+		for (uint32_t row = b->start[c]; flow->net == NET_RAW && row < b->start[c + 1]; row++)
+			if (dissect_knows(l->linktype) || looked++ < 3)
+				SAY(find_raw(&f, b, row, l));
 	}
 	return NULL;
 }

@@ -369,8 +369,7 @@ add_leaf(struct dice *d, struct text *t)
 	static const char *const alone[] = { "tcp", "udp", "icmp", "icmp6", "ip", "ip6", "arp", "rarp", "sctp", "igmp", "esp",
 		"ether broadcast", "multicast", "ip multicast", "ip6 multicast", "pppoed", "tcp[13] & 2 != 0",
 		"tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn", "len > 100", "less 60", "ip[8] = 64", "ip[6:2] & 0x1fff = 0" };
-	/* not geneve: behind it libpcap reads registers that it never wrote where geneve does not hold */
-	static const char *const shifts[] = { "vlan", "vlan 100", "vlan", "mpls", "mpls 100", "pppoes", "vlan 1" };
+	static const char *const shifts[] = { "vlan", "vlan 100", "vlan", "mpls", "mpls 100", "pppoes", "vlan 1", "geneve" };
 	static const char *const protocols[] = { "", "", "", "", "tcp ", "udp ", "ip ", "ip6 ", "arp ", "sctp " };
 	static const char *const directions[] = { "", "", "src ", "dst ", "src or dst ", "src and dst " };
 	static const char *const kinds[] = { "host", "host", "net", "port", "port", "port", "portrange" };

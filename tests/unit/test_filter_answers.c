@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #include "ingest/trace.h"
+#include "query/bpf_run.h"
 #include "query/filter.h"
 #include "tests/support/filter_cases.h"
 #include "tests/support/make_batch.h"
@@ -35,7 +37,7 @@ batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t
 
 /* How the expressions were answered. */
 static struct tally {
-	unsigned long runs, flows, columns, bpf, refused, rows, bpf_rows, matches;
+	unsigned long runs, flows, columns, bpf, refused, rows, bpf_rows, matches, by_chance;
 } tally;
 
 /* libpcap itself, as tcpdump -r has it. What it refuses because no packet can match is an empty program. */
@@ -58,9 +60,16 @@ ask_oracle(const char *expression, uint16_t linktype, struct bpf_program *out)
 
 struct oracle {
 	uint16_t linktype;
-	bool     ok;
+	bool     ok, by_chance;
 	struct bpf_program program;
 };
+
+/* libpcap's protochain may run in a circle where a next header is 51; query/bpf_run.h. */
+static bool
+hangs(const char *expression, const struct frames *f, const struct frame *v)
+{
+	return strstr(expression, "protochain") && memchr(f->bytes + v->at, 51, v->cap_len);
+}
 
 /* Compares one expression over one batch. Returns false and says so when they differ. */
 static bool
@@ -78,6 +87,10 @@ check_batch(const struct filter *filter, struct filter_state *s, const char *exp
 			oracles[o].linktype = f->v[i].linktype;
 			oracles[o].ok = ask_oracle(expression, f->v[i].linktype, &oracles[o].program);
 			all_ok &= oracles[o].ok;
+			const struct bpf_program *p = &oracles[o].program;
+			oracles[o].by_chance = oracles[o].ok && p->bf_len && !bpf_jumps_back(p->bf_insns, p->bf_len) &&
+			                       bpf_reads_unset(p->bf_insns, p->bf_len);
+			tally.by_chance += oracles[o].by_chance;
 			oracle_count++;
 		}
 	}
@@ -109,8 +122,12 @@ check_batch(const struct filter *filter, struct filter_state *s, const char *exp
 			const struct frame *v = &f->v[frame_of[row]];
 			struct pcap_pkthdr h = { .caplen = v->cap_len, .len = v->wire_len };
 			uint32_t o = 0;
+			if (hangs(expression, f, v))
+				continue;
 			while (oracles[o].linktype != v->linktype)
 				o++;
+			if (oracles[o].by_chance)
+				continue;
 			bool wanted = oracles[o].program.bf_len &&
 			              pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
 			bool got = chosen.conversation[c] == 2 ? chosen.row[row] : chosen.conversation[c];
@@ -154,9 +171,10 @@ static void
 report(const char *what)
 {
 	printf("# %s: %lu runs of an expression over a batch: %lu by flows alone, %lu with row columns, %lu with BPF for some rows; "
-	       "%.2f %% of %lu rows went through BPF, %lu matched; %lu refused for the link type\n",
+	       "%.2f %% of %lu rows went through BPF, %lu matched; %lu refused for the link type; %lu not compared "
+	       "(libpcap reads registers that it did not set)\n",
 	       what, tally.runs, tally.flows, tally.columns, tally.bpf, 100.0 * (double)tally.bpf_rows / (double)(tally.rows + 1),
-	       tally.rows, tally.matches, tally.refused);
+	       tally.rows, tally.matches, tally.refused, tally.by_chance);
 	memset(&tally, 0, sizeof tally);
 }
 
@@ -287,13 +305,10 @@ answers_random_expressions_like_libpcap(void **state)
 
 /* Slices of one capture: `slice` frames every `skip`. Returns the number of frames, 0 when it can not be read. */
 static uint32_t
-check_trace(const struct list *l, const char *path, uint32_t slice, uint32_t skip, uint32_t *wrong)
+check_trace(const struct list *l, struct trace *t, uint32_t slice, uint32_t skip, uint32_t *wrong)
 {
-	struct trace *t = NULL;
 	struct frames *f, part;
 	uint32_t frames = 0;
-	if (trace_open(&t, path) != OK)
-		return 0;
 	assert_int_equal(frames_open(&f, BLOCK_BYTES_MAX), OK);
 	for (enum err e = OK; e == OK;) {
 		e = trace_fill(t, f);
@@ -306,8 +321,29 @@ check_trace(const struct list *l, const char *path, uint32_t slice, uint32_t ski
 		}
 	}
 	frames_close(&f);
-	trace_close(&t);
 	return frames;
+}
+
+/* The whole file in memory: its window is larger than trace_open() grants an unknown file. NULL when it is not there. */
+static uint8_t *
+unpack_zstd(const char *path, size_t *n)
+{
+	FILE *f = fopen(path, "rb");
+	if (!f)
+		return NULL;
+	fseek(f, 0, SEEK_END);
+	size_t packed = (size_t)ftell(f);
+	uint8_t *from = malloc(packed), *to = NULL;
+	rewind(f);
+	assert_true(from && fread(from, 1, packed, f) == packed);
+	fclose(f);
+	unsigned long long size = ZSTD_getFrameContentSize(from, packed);
+	if (size < 1u << 30 && (to = malloc(size)) != NULL) {
+		*n = ZSTD_decompress(to, size, from, packed);
+		assert_false(ZSTD_isError(*n));
+	}
+	free(from);
+	return to;
 }
 
 static void
@@ -315,23 +351,39 @@ answers_the_list_like_libpcap_on_real_captures(void **state)
 {
 	(void)state;
 	struct list l;
+	struct trace *t = NULL;
 	uint32_t wrong = 0, frames = 0;
+	size_t n = 0;
 	char path[4096];
 	const char *shared = getenv("ATOLL_SHARED"), *more = getenv("FILTER_TRACES");
 	snprintf(path, sizeof path, "%s/data/pcap/real-mix-hdr.pcap.zst", shared ? shared : "../shared");
 	open_list(&l);
-	frames = check_trace(&l, path, 1000, 65536 * SHARE, &wrong);
-	if (frames)
+	uint8_t *real = unpack_zstd(path, &n);
+	if (real) {
+		assert_int_equal(trace_open_memory(&t, real, n, 0, path), OK);
+		frames = check_trace(&l, t, 1000, 65536 * SHARE, &wrong);
+		trace_close(&t);
 		report("list on the header-only real trace");
-	for (char *each = more ? strdup(more) : NULL, *name; each && (name = strsep(&each, " ")) && wrong < 10;)
-		frames += check_trace(&l, name, 65536, 65536, &wrong);
+	}
+	free(real);
+	char *names = more ? strdup(more) : NULL, *rest = names;
+	for (char *name; names && (name = strsep(&rest, " ")) && wrong < 10;) {
+		if (trace_open(&t, name) == OK)
+			frames += check_trace(&l, t, 65536, 65536, &wrong);
+		else
+			printf("# not read: %s\n", err_text());
+		trace_close(&t);
+	}
+	free(names);
 	if (more)
 		report("list on FILTER_TRACES");
 	close_list(&l);
 	test_batch_release();
 	assert_int_equal(wrong, 0);
-	if (!frames)
+	if (!frames) {
+		printf("# skipped: no real captures (%s)\n", path);
 		skip();
+	}
 }
 
 int

@@ -13,7 +13,7 @@ numbers_keys_in_the_order_of_their_first_appearance(void **state)
 	(void)state;
 	struct intern t;
 	bool fresh;
-	assert_int_equal(intern_init(&t), OK);
+	assert_int_equal(intern_init(&t, BLOCK_RECORDS_MAX), OK);
 	for (unsigned round = 0; round < 3; round++) {
 		intern_reset(&t);
 		/* as many as there may be; keys that differ in the high half only, and zero, among them */
@@ -35,7 +35,7 @@ forgets_everything_at_a_reset(void **state)
 	(void)state;
 	struct intern t;
 	bool fresh;
-	assert_int_equal(intern_init(&t), OK);
+	assert_int_equal(intern_init(&t, BLOCK_RECORDS_MAX), OK);
 	for (uint64_t round = 0; round < 2000; round++) {
 		intern_reset(&t);
 		for (uint32_t i = 0; i < 5; i++) {
@@ -55,7 +55,7 @@ strings_of_every_length_are_told_apart_by_bytes_and_tag(void **state)
 	struct dice d = { 11 };
 	for (size_t i = 0; i < sizeof p; i++)
 		p[i] = (uint8_t)dice_roll(&d, 256);
-	assert_int_equal(strings_init(&s, 255), OK);
+	assert_int_equal(strings_init(&s, 3 * 256, 3 * 256 * 128), OK);
 	for (unsigned round = 0; round < 3; round++) {
 		strings_reset(&s);
 		for (uint32_t n = 0; n <= 255; n++)
@@ -80,7 +80,7 @@ takes_as_many_long_strings_as_a_block_can_have(void **state)
 	(void)state;
 	struct strings s;
 	uint8_t p[255] = { 0 };
-	assert_int_equal(strings_init(&s, sizeof p), OK);
+	assert_int_equal(strings_init(&s, BLOCK_RECORDS_MAX, BLOCK_RECORDS_MAX * sizeof p), OK);
 	for (uint32_t i = 0; i < BLOCK_RECORDS_MAX; i++) {
 		store_le32(p + 100, i);
 		assert_int_equal(strings_add(&s, 0, p, sizeof p), i);
