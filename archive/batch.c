@@ -1,4 +1,3 @@
-/* Alone in its file, so that a test which makes batches of its own can have a batch_bytes() of its own. */
 #include "archive/batch.h"
 
 #include "archive/packet_rows.h"

@@ -100,9 +100,10 @@ enum {
 /* The conversation with this row. */
 uint32_t batch_conversation(const struct batch *b, uint32_t row);
 
-/* The captured bytes of one row, rebuilt: *bytes is valid until another block is loaded. Wants BATCH_BYTES (or BATCH_RAW). The rows of a
- * conversation are rebuilt together when the first of them is asked for. ERR_FORMAT: the block contradicts itself (a
- * hostile sender); the sentence names the column. Not thread-safe on one batch. */
+/* The captured bytes of one row, rebuilt: *bytes is valid until another block is loaded, with FRAMES_SLACK bytes behind
+ * that may be read. Wants BATCH_BYTES (or BATCH_RAW). The rows of a conversation are rebuilt together when the first of
+ * them is asked for. ERR_FORMAT: the block contradicts itself (a hostile sender); the sentence names the column. Not
+ * thread-safe on one batch. */
 enum err batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n);
 /* The link header of a row after batch_bytes() gave its bytes. */
 const struct link *batch_link(const struct batch *b, uint32_t row);

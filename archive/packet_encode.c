@@ -180,15 +180,25 @@ note_raw_ip4(struct packet_encoder *e, const uint8_t *ip, uint32_t n)
 		note_port(e, load_be16(ip + header + 2));
 }
 
+/* The address at `at`, as far as it was captured: `net` looks at no more 32-bit words than the prefix has. */
+static void
+note_raw_ip6_address(struct packet_encoder *e, const uint8_t *ip, uint32_t n, uint32_t at)
+{
+	if (n < at + 4)
+		return;
+	uint32_t there = n - at < 16 ? (n - at) & ~3u : 16;
+	uint8_t *address = e->ip6[e->ip6_count++].address;
+	memset(address, 0, 16);
+	memcpy(address, ip + at, there);
+}
+
 static void
 note_raw_ip6(struct packet_encoder *e, const uint8_t *ip, uint32_t n)
 {
 	if (n >= 7)
 		e->protos[ip[6]] = 1;
-	if (n >= 24)
-		memcpy(e->ip6[e->ip6_count++].address, ip + 8, 16);
-	if (n >= 40)
-		memcpy(e->ip6[e->ip6_count++].address, ip + 24, 16);
+	note_raw_ip6_address(e, ip, n, 8);
+	note_raw_ip6_address(e, ip, n, 24);
 	if (n >= 41)
 		e->protos[ip[40]] = 1;
 	if (n >= 42)
@@ -216,9 +226,10 @@ note_raw(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct di
 	} else if (!dissect_knows(linktype)) {
 		e->opaque = true;
 		return;
-	} else if (type == 0 && at < n) {
-		/* Link types without an ethertype: the first nibble tells. */
-		type = p[at] >> 4 == 4 ? ETHER_IP4 : p[at] >> 4 == 6 ? ETHER_IP6 : 0;
+	} else if (type == 0) {
+		/* Link types without an ethertype: libpcap may take it for either. */
+		note_raw_ip4(e, p + at, n - at);
+		note_raw_ip6(e, p + at, n - at);
 	}
 	if (type == ETHER_IP4)
 		note_raw_ip4(e, p + at, n - at);

@@ -99,9 +99,9 @@ struct batch;
 struct block_decoder;
 enum err block_decoder_open(struct block_decoder **out);
 void     block_decoder_close(struct block_decoder **d);
-/* Decodes the asked columns (BATCH_ bits) of one block, adding to what the decoder already holds of it, so that a query can
- * look at the flows first and at more only where it must. *out is valid until another block is loaded, or close. ERR_FORMAT names
- * segment file, block and column. bytes_read (may be NULL) grows by what was read from the file. */
+/* Decodes the asked columns (BATCH_ bits) of one block, adding to what the decoder already holds of it, so that a query
+ * can look at the flows first and at more only where it must. *out is valid until another block is loaded, or close.
+ * ERR_FORMAT names segment file, block and column. bytes_read (may be NULL) grows by what was read from the file. */
 enum err segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
                       const struct batch **out, uint64_t *bytes_read);
 /* What segment_load() would read for these columns: reads the block's header only. */

@@ -244,7 +244,7 @@ segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_K
 	static _Atomic uint64_t serial;
 	s->serial = ++serial;
 	s->fd = -1;
-	strcpy(s->path, path);
+	memcpy(s->path, path, strlen(path) + 1);
 	s->key = sodium_malloc(SEGMENT_KEY_BYTES);
 	enum err e = OK;
 	if (s->key)

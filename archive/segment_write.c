@@ -59,8 +59,8 @@ segment_create(struct segment_writer **out, const char *path, const struct segme
 		return fail(ERR_NOMEM, "out of memory");
 	w->fd = -1;
 	w->name = *name;
-	strcpy(w->path, path);
-	strcpy(w->stream_name, stream_name);
+	memcpy(w->path, path, strlen(path) + 1);
+	memcpy(w->stream_name, stream_name, strlen(stream_name) + 1);
 	w->key = sodium_malloc(SEGMENT_KEY_BYTES);
 	w->scratch = malloc(2 * BLOCK_RECORDS_MAX * sizeof *w->scratch);
 	enum err e = w->key && w->scratch ? packer_open(&w->packer) : fail(ERR_NOMEM, "out of memory");

@@ -9,6 +9,15 @@
 
 static _Thread_local char text[ERR_TEXT_BYTES];
 
+/* A sentence is one line and moves no cursor, whatever names are in it. */
+static void
+make_plain(void)
+{
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
 enum err
 fail(enum err e, const char *format, ...)
 {
@@ -16,6 +25,7 @@ fail(enum err e, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
+	make_plain();
 	return e;
 }
 
@@ -51,6 +61,7 @@ fail_errno(const char *format, ...)
 	va_end(args);
 	size_t used = strlen(text);
 	snprintf(text + used, sizeof text - used, ": %s", strerror(number));
+	make_plain();
 	return err_of_errno(number);
 }
 
@@ -65,6 +76,7 @@ fail_prefix(enum err e, const char *format, ...)
 	va_end(args);
 	size_t used = strlen(text);
 	snprintf(text + used, sizeof text - used, "%s", sentence);
+	make_plain();
 	return e;
 }
 

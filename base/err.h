@@ -32,7 +32,8 @@ enum [[nodiscard]] err {
 			return try_err_;   \
 	} while (0)
 
-/* Keeps one sentence for this thread (printf style, no newline, at most ERR_TEXT_BYTES) and returns e. */
+/* Keeps one sentence for this thread (printf style, no newline, at most ERR_TEXT_BYTES) and returns e.
+ * Control bytes in it (of a file name, say) become '?'. */
 enum err fail(enum err e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same, with ": " and strerror(errno) added; ENOSPC, EDQUOT and EFBIG give ERR_FULL, ENOMEM gives ERR_NOMEM,

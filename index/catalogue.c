@@ -339,7 +339,7 @@ catalogue_next_in_range(struct catalogue *c, uint32_t stream, uint64_t from_ns, 
 		uint64_t last_ns;
 		struct segment_row r;
 		TRY(time_find(c, &k, after, &last_ns));
-		if (load_be64(k.bytes + 5) >= until_ns)
+		if (load_be64(k.bytes + 5) >= until_ns && until_ns != UINT64_MAX)
 			return END;
 		if (last_ns < from_ns)
 			continue;

@@ -36,6 +36,7 @@ struct filter_state {
 	uint32_t           conversation_room;
 	uint8_t           *row;
 	uint32_t           row_room;
+	uint64_t           bytes_rows;   /* that went through the program itself */
 	enum err           failed;       /* of a row's evaluation */
 };
 
@@ -114,6 +115,12 @@ reserve_batch(struct filter_state *s, const struct batch *b)
 }
 
 /* --- classes --- */
+
+static const struct program *
+program_of_flow(const struct filter_state *s, const struct batch *b, uint32_t flow)
+{
+	return s->links[s->link_of[b->flows[flow].link]].program;
+}
 
 static uint64_t
 hash_link(const struct link_class *c)
@@ -248,6 +255,13 @@ class_node(struct filter_state *s, const struct batch *b, const struct flow *f, 
 
 /* --- flows --- */
 
+/* False when the two directions were captured on interfaces of different link types. */
+static bool
+one_program(const struct filter_state *s, const struct batch *b, uint32_t c)
+{
+	return program_of_flow(s, b, 2 * c) == program_of_flow(s, b, 2 * c + 1);
+}
+
 enum err
 filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 {
@@ -282,8 +296,9 @@ filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 		s->conversation[c] = decided ? (uint8_t)node[0] : 2;
 		if (decided)
 			continue;
-		unsigned columns = s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns |
-		                   (node[0] != node[1] ? BATCH_DIR : 0);
+		unsigned columns = s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns;
+		if (node[0] != node[1] || (columns & BATCH_BYTES && !lone && !one_program(s, b, c)))
+			columns |= BATCH_DIR;
 		/* frames not understood have a chunk of their own: no need to read all others' bytes for them */
 		if (columns & BATCH_BYTES && b->flows[2 * c].net == NET_RAW)
 			columns = (columns & ~(unsigned)BATCH_BYTES) | BATCH_RAW;
@@ -330,6 +345,7 @@ row_bytes(struct filter_state *s, const struct batch *b, uint32_t row, const str
 	uint32_t n;
 	if (s->failed != OK)
 		return 0;
+	s->bytes_rows++;
 	s->failed = batch_bytes(b, row, &bytes, &n);
 	return s->failed == OK && bpf_match(p->bpf, bytes, b->wire_len[row], n);
 }
@@ -420,10 +436,26 @@ select_rows(struct filter_state *s, const struct batch *b, uint32_t node, const 
 		s->row[i] = row_answer(s, b, i, node, p);
 }
 
-static const struct program *
-program_of_flow(const struct filter_state *s, const struct batch *b, uint32_t flow)
+/* The rows of one conversation whose directions have different tests left. */
+static void
+select_by_direction(struct filter_state *s, const struct batch *b, uint32_t c)
 {
-	return s->links[s->link_of[b->flows[flow].link]].program;
+	const uint32_t *node = &s->nodes[2 * c];
+	const struct program *p[2] = { program_of_flow(s, b, 2 * c), program_of_flow(s, b, 2 * c + 1) };
+	for (uint32_t i = b->start[c]; i < b->start[c + 1]; i++)
+		s->row[i] = row_answer(s, b, i, node[b->dir[i]], p[b->dir[i]]);
+}
+
+/* Whether all rows of conversation c have just these tests left, to be run with this program. */
+static bool
+asks_the_same(const struct filter_state *s, const struct batch *b, uint32_t c, uint32_t node, const struct program *p)
+{
+	if (s->conversation[c] != 2 || s->nodes[2 * c] != node || s->nodes[2 * c + 1] != node)
+		return false;
+	if (!(s->diagram.nodes[node].columns & BATCH_BYTES))
+		return true;
+	bool lone = b->start[c + 1] - b->start[c] == 1;
+	return program_of_flow(s, b, 2 * c) == p && (lone || program_of_flow(s, b, 2 * c + 1) == p);
 }
 
 enum err
@@ -431,25 +463,18 @@ filter_rows(struct filter_state *s, const struct batch *b)
 {
 	s->failed = OK;
 	for (uint32_t c = 0; c < b->conversations && s->failed == OK;) {
-		if (s->conversation[c] != 2) {
-			c++;
+		uint32_t node = s->nodes[2 * c], first = c++;
+		if (s->conversation[first] != 2)
 			continue;
-		}
-		uint32_t a = s->nodes[2 * c], z = s->nodes[2 * c + 1], first = b->start[c];
-		const struct program *p = program_of_flow(s, b, 2 * c);
-		if (a != z) {
-			const struct program *q = program_of_flow(s, b, 2 * c + 1);
-			for (uint32_t i = first; i < b->start[c + 1]; i++)
-				s->row[i] = b->dir[i] ? row_answer(s, b, i, z, q) : row_answer(s, b, i, a, p);
-			c++;
+		const struct program *p = program_of_flow(s, b, 2 * first);
+		if (!asks_the_same(s, b, first, node, p)) {
+			select_by_direction(s, b, first);
 			continue;
 		}
 		/* conversations beside each other that ask the same are one stretch */
-		do
+		while (c < b->conversations && asks_the_same(s, b, c, node, p))
 			c++;
-		while (c < b->conversations && s->conversation[c] == 2 && s->nodes[2 * c] == a && s->nodes[2 * c + 1] == a &&
-		       (p == program_of_flow(s, b, 2 * c) || s->diagram.nodes[a].columns < BATCH_BYTES));
-		select_rows(s, b, a, p, first, b->start[c]);
+		select_rows(s, b, node, p, b->start[first], b->start[c]);
 	}
 	return s->failed;
 }
@@ -458,4 +483,10 @@ struct selection
 filter_selection(const struct filter_state *s)
 {
 	return (struct selection){ s->conversation, s->row };
+}
+
+uint64_t
+filter_state_bytes(const struct filter_state *s)
+{
+	return s->bytes_rows;
 }

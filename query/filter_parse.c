@@ -236,8 +236,9 @@ parse_value(struct parser *p, const struct qualifiers *q, int32_t *out)
 	return add_leaf(p, from, q, t, out);
 }
 
-/* An operand chain up to a comparison or the end of the calculation. Which operator binds tighter does not matter here:
- * only its extent and its protocols do. */
+/* An operand chain up to a comparison or the end of the calculation. Which operator binds tighter does not matter here: only
+ * its extent does, and the protocol of its leftmost operand, the only one that libpcap's gen_arth() checks for. t is NULL
+ * where the leftmost operand says nothing. */
 static enum err
 parse_calculation(struct parser *p, struct term *t)
 {
@@ -256,12 +257,13 @@ parse_calculation(struct parser *p, struct term *t)
 			p->at++;
 			if (!take(p, '['))
 				return unexpected(p, "'['");
-			TRY(parse_calculation(p, t));
+			TRY(parse_calculation(p, NULL));
 			if (take(p, ':') && !take(p, WORD_NUMBER))
 				return unexpected(p, "the number of bytes");
 			if (!take(p, ']'))
 				return unexpected(p, "']'");
-			filter_access_implies((uint8_t)v->number, t);
+			if (t)
+				filter_protocol_implies((uint8_t)v->number, t);
 		} else if (v->kind == WORD_NAME) {
 			return bad_name(p, v);
 		} else if (!take(p, WORD_NUMBER) && !take(p, WORD_LEN)) {
@@ -270,6 +272,7 @@ parse_calculation(struct parser *p, struct term *t)
 		if (!is_calculation(peek(p)->kind) || is_comparison(peek(p)->kind))
 			break;
 		p->at++;
+		t = NULL;
 	}
 	p->depth--;
 	return OK;

@@ -60,12 +60,6 @@ filter_protocol_implies(uint8_t protocol, struct term *t)
 		set_proto((uint32_t)number, t);
 }
 
-void
-filter_access_implies(uint8_t protocol, struct term *t)
-{
-	filter_protocol_implies(protocol, t);
-}
-
 /* Decimal parts of an address, as libpcap reads them; returns how many bits they fill, 0 for anything odd. */
 static unsigned
 read_ip4(const char *s, uint32_t n, uint32_t *out)
@@ -93,9 +87,11 @@ static void
 set_net4(uint32_t addr, uint32_t mask, struct term *t)
 {
 	uint32_t bits = mask == UINT32_MAX ? 32 : (uint32_t)__builtin_clz(~mask); /* the leading ones of any mask */
+	if (bits == 0) /* libpcap does not even look whether there is an address */
+		return;
 	t->family = 4;
 	t->bits = (uint8_t)bits;
-	store_be32(t->addr, bits ? addr & (UINT32_MAX << (32 - bits)) : 0);
+	store_be32(t->addr, addr & (UINT32_MAX << (32 - bits)));
 }
 
 static void
@@ -129,6 +125,8 @@ address6(const char *text, const struct token *value, const struct token *more, 
 	memcpy(name, text + value->at, value->len);
 	name[value->len] = '\0';
 	if (inet_pton(AF_INET6, name, t->addr) != 1)
+		return;
+	if (more && more->number == 0) /* as above */
 		return;
 	t->family = 6;
 	t->bits = (uint8_t)(more ? more->number : 128);

@@ -13,8 +13,7 @@
  * it, or NULL. Sets fields of *t, which starts without any. */
 void filter_value_implies(const char *text, uint8_t protocol, uint16_t type, const struct token *value,
                           const struct token *more, struct term *t);
-/* The protocol as a term of its own (`tcp`), and its use in tcp[13]. */
+/* The protocol as a term of its own (`tcp`), or in tcp[13]. */
 void filter_protocol_implies(uint8_t protocol, struct term *t);
-void filter_access_implies(uint8_t protocol, struct term *t);
 
 #endif

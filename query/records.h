@@ -1,5 +1,6 @@
-/* Selected records one after another: of one stream in capture order, of several merged in order of time (records of equal
- * time in the order of streams, and within a stream as captured).
+/* Selected records one after another: of one stream segment by segment (the earlier start first), in each in capture
+ * order; of several merged in order of time (records of equal time in the order of streams, and within a stream as
+ * captured).
  *
  * Merging looks at a window of time at once, as wide as RECORDS_POOL_BYTES allow; what lies in the window is read from all
  * streams, sorted, and given out. So memory is bounded however many streams there are and however they overlap.

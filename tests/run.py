@@ -184,12 +184,12 @@ def script_jobs(flavour, word, only_sanitized):
     shims = sorted(glob.glob(f"{plain}/*.so"))
     env = dict(ENV, ATOLL=os.path.join(out, "atoll"), GEN=os.path.join(plain, "gen"), OUT=plain, TOP=TOP,
                SHIM=shims[0] if shims else "")
-    for path in sorted(glob.glob(f"{TOP}/tests/e2e/*.sh")):
+    for path in sorted(glob.glob(f"{TOP}/tests/e2e/*.sh") + glob.glob(f"{TOP}/tests/e2e/*.py")):
         name = os.path.basename(path)[:-3]
         with open(path, encoding="utf-8") as f:
             head = f.read(2000)
         if word in name and (not only_sanitized or "# also: sanitized" in head):
-            yield name, in_scratch(["bash", path], env)
+            yield name, in_scratch(["bash" if path.endswith(".sh") else sys.executable, path], env)
 
 
 def stage_e2e(word):

@@ -36,7 +36,7 @@ enum err selected_open(struct selected *s, const struct given *g, const char *ve
 void     selected_close(struct selected *s);
 /* On stderr unless quiet: the resolved time range, always UTC. */
 void     selected_echo(const struct selected *s);
-/* For the sinks: prints a sentence on stderr (NOTICES_MAX of them); counts blocks for the progress line. arg: struct selected. */
+/* For the sinks, arg: struct selected. A sentence on stderr (NOTICES_MAX of them); the progress line. */
 void     selected_notice(void *arg, const char *sentence);
 void     selected_step(void *arg, uint64_t blocks, uint64_t records);
 /* ERR_PARTIAL with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */

@@ -73,8 +73,8 @@ report(const struct selected *s, const char *path, uint64_t packets, uint64_t by
 		json_u64(&j, "damaged", s->counts.damaged);
 		json_end(&j);
 	} else if (!s->quiet) {
-		char count[HUMAN_BYTES], size[HUMAN_BYTES];
-		fprintf(on_stdout ? stdout : stderr, "%s: %s packets, %s\n", path, human_count(count, packets),
+		char count[HUMAN_BYTES], size[HUMAN_BYTES], file[PATH_BYTES];
+		fprintf(on_stdout ? stdout : stderr, "%s: %s packets, %s\n", human_text(file, sizeof file, path), human_count(count, packets),
 		        human_size(size, bytes));
 	}
 }
@@ -135,9 +135,10 @@ const struct verb verb_export = {
 	.summary = "write packets to a trace file",
 	.arguments = "",
 	.options = { options },
-	.details = "Times keep their nanoseconds. Packets of one stream come as they were captured, of several streams in order of\n"
-	           "time. pcap holds one link type; pcapng any, with an interface for each stream and link type. The file appears\n"
-	           "under its name when it is complete.",
+	.details = "Times keep their nanoseconds. Packets of one stream come segment by segment (a segment is what was imported\n"
+	           "together, some million packets; the one that starts earlier first) and within it as they were captured; of\n"
+	           "several streams strictly in order of time. pcap holds one link type; pcapng any, with an interface for each\n"
+	           "stream and link type. The file appears under its name when it is complete.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR export --raw -f \"host 10.0.0.1\" -o host.pcap", "all packets of one host" },
 		{ "atoll -A DIR export --raw --from 2026-11-01 --until 2026-11-02 -o day.pcapng", "one day of all streams" },

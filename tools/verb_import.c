@@ -135,8 +135,8 @@ print_json(struct json *j, const struct imported *i)
 static void
 print_line(const struct imported *i, double seconds)
 {
-	char packets[HUMAN_BYTES], size[HUMAN_BYTES], took[HUMAN_BYTES], rate[HUMAN_BYTES], before[HUMAN_BYTES];
-	printf("%s: %s packets into stream \"%s\", %s stored, %s, %s packets/s", i->file,
+	char packets[HUMAN_BYTES], size[HUMAN_BYTES], took[HUMAN_BYTES], rate[HUMAN_BYTES], before[HUMAN_BYTES], file[PATH_BYTES];
+	printf("%s: %s packets into stream \"%s\", %s stored, %s, %s packets/s", human_text(file, sizeof file, i->file),
 	       human_count(packets, i->result.records), i->stream, human_size(size, i->result.stored_bytes),
 	       human_duration(took, seconds), human_rough(rate, seconds > 0 ? (double)i->result.records / seconds : 0));
 	if (i->already)

@@ -295,8 +295,9 @@ const struct verb verb_query = {
 	.arguments = "",
 	.options = { options },
 	.details = "The filter is pcap-filter syntax with tcpdump's answers. The range is half open: [from, until). Packets of one\n"
-	           "stream come as they were captured, of several streams in order of time. The columns of csv and ndjson are\n"
-	           "those of docs/format.md. The exit code is 5 when nothing was found, 3 when something could not be read.",
+	           "stream come segment by segment, as they were captured; of several streams strictly in order of time. The\n"
+	           "columns of csv and ndjson are those of docs/format.md. The exit code is 5 when nothing was found, 3 when\n"
+	           "something could not be read.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR query --filter \"host 10.0.0.1 and tcp port 443\" --limit 20", "twenty packets of one host" },
 		{ "atoll -A DIR query --from now-6h --count", "packets and bytes of the last six hours" },

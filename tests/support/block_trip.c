@@ -310,8 +310,10 @@ find_protos(const struct found *f, const struct batch *b)
 			seen[b->flows[i].proto] = seen[b->flows[i].first_proto] = true;
 	for (unsigned proto = 0; proto < 256; proto++) {
 		uint64_t found = 0;
+		if (!seen[proto])
+			continue;
 		WANT(segment_find_proto(f->segment, (uint8_t)proto, &found));
-		if (seen[proto] && !(found & f->bit))
+		if (!(found & f->bit))
 			return wrong("protocol %u is not found", proto);
 	}
 	return NULL;

@@ -6,11 +6,12 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "archive/segment.h"
 #include "ingest/trace.h"
 #include "query/bpf_run.h"
 #include "query/filter.h"
 #include "tests/support/filter_cases.h"
-#include "tests/support/make_batch.h"
+#include "tests/support/sealed_frames.h"
 #include "tests/support/unit.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -28,12 +29,6 @@
 
 static const uint16_t linktypes[] = { 1, 1, 1, 101, 12, 113, 276, 0, 108, 14, 228, 229, 105 };
 #define SETS (sizeof linktypes / sizeof linktypes[0])
-
-enum err
-batch_bytes(const struct batch *b, uint32_t row, const uint8_t **bytes, uint32_t *n)
-{
-	return test_batch_bytes(b, row, bytes, n);
-}
 
 /* How the expressions were answered. */
 static struct tally {
@@ -71,11 +66,45 @@ hangs(const char *expression, const struct frames *f, const struct frame *v)
 	return strstr(expression, "protochain") && memchr(f->bytes + v->at, 51, v->cap_len);
 }
 
+/* One block, and where its frames went. */
+struct sealed {
+	struct segment       *segment;
+	struct block_decoder *decoder;
+	uint32_t             *row_of, *conversation_of; /* by frame, by row */
+};
+
+static void
+seal_frames(struct sealed *s, const struct frames *f)
+{
+	const struct batch *b;
+	assert_int_equal(sealed_frames(&s->segment, f, BLOCK_RECORDS_MAX), OK);
+	assert_int_equal(block_decoder_open(&s->decoder), OK);
+	assert_int_equal(segment_load(s->segment, 0, s->decoder, BATCH_ORDER, &b, NULL), OK);
+	s->row_of = malloc(f->count * sizeof *s->row_of);
+	s->conversation_of = malloc(f->count * sizeof *s->conversation_of);
+	assert_true(s->row_of && s->conversation_of && b->count == f->count);
+	memcpy(s->row_of, b->row_of, f->count * sizeof *s->row_of);
+	for (uint32_t c = 0; c < b->conversations; c++)
+		for (uint32_t row = b->start[c]; row < b->start[c + 1]; row++)
+			s->conversation_of[row] = c;
+}
+
+static void
+sealed_close(struct sealed *s)
+{
+	segment_close(&s->segment);
+	block_decoder_close(&s->decoder);
+	free(s->row_of);
+	free(s->conversation_of);
+	*s = (struct sealed){ 0 };
+}
+
 /* Compares one expression over one batch. Returns false and says so when they differ. */
 static bool
-check_batch(const struct filter *filter, struct filter_state *s, const char *expression, const struct frames *f,
-            const struct batch *whole)
+check_block(struct filter *filter, const char *expression, const struct frames *f, struct sealed *sealed)
 {
+	struct filter_state *s = NULL;
+	const struct batch *b = NULL;
 	struct oracle oracles[32];
 	uint32_t oracle_count = 0;
 	bool all_ok = true, same = true;
@@ -94,55 +123,59 @@ check_batch(const struct filter *filter, struct filter_state *s, const char *exp
 			oracle_count++;
 		}
 	}
-	unsigned need = 0, columns = filter_columns(filter);
-	unsigned long before = test_bytes_calls;
-	struct batch b = test_batch_with(whole, columns);
-	enum err e = filter_flows(s, &b, &need);
+	unsigned need = 0;
+	block_decoder_close(&sealed->decoder); /* so that columns of the last expression are not there for this one */
+	assert_int_equal(block_decoder_open(&sealed->decoder), OK);
+	assert_int_equal(filter_state_open(&s, filter), OK);
+	assert_int_equal(segment_load(sealed->segment, 0, sealed->decoder, filter_columns(filter), &b, NULL), OK);
+	enum err e = filter_flows(s, b, &need);
 	if ((e == OK) != all_ok || (e != OK && e != ERR_USAGE)) {
 		printf("# `%s` linktype %u: we say %d (%s), libpcap %s\n", expression, f->v[0].linktype, (int)e, err_text(),
 		       all_ok ? "takes it" : "refuses it");
 		same = false;
 	}
 	tally.refused += e != OK;
+	if (e == OK && need) {
+		assert_int_equal(segment_load(sealed->segment, 0, sealed->decoder, need, &b, NULL), OK);
+		assert_int_equal(filter_rows(s, b), OK);
+	}
 	if (e == OK) {
-		b = test_batch_with(whole, columns | need);
-		if (need && filter_rows(s, &b) != OK)
-			same = false;
+		bool bytes = need & (BATCH_BYTES | BATCH_RAW);
 		tally.runs++;
-		tally.rows += whole->count;
-		tally.bpf_rows += test_bytes_calls - before;
+		tally.rows += b->count;
 		tally.flows += need == 0;
-		tally.bpf += test_bytes_calls != before;
-		tally.columns += need && test_bytes_calls == before;
+		tally.bpf += bytes;
+		tally.columns += need && !bytes;
+		tally.bpf_rows += filter_state_bytes(s);
 	}
 	struct selection chosen = filter_selection(s);
-	for (uint32_t c = 0; e == OK && all_ok && same && c < whole->conversations; c++) {
-		uint32_t *frame_of = test_frame_of();
-		for (uint32_t row = whole->start[c]; row < whole->start[c + 1]; row++) {
-			const struct frame *v = &f->v[frame_of[row]];
-			struct pcap_pkthdr h = { .caplen = v->cap_len, .len = v->wire_len };
-			uint32_t o = 0;
-			if (hangs(expression, f, v))
-				continue;
-			while (oracles[o].linktype != v->linktype)
-				o++;
-			if (oracles[o].by_chance)
-				continue;
-			bool wanted = oracles[o].program.bf_len &&
-			              pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
-			bool got = chosen.conversation[c] == 2 ? chosen.row[row] : chosen.conversation[c];
-			tally.matches += wanted;
-			if (wanted != got) {
-				printf("# `%s` linktype %u frame %u (%u of %u bytes): libpcap %d, we %d (flow: %u)\n#   ", expression,
-				       v->linktype, frame_of[row], v->cap_len, v->wire_len, wanted, got, chosen.conversation[c]);
-				for (uint32_t i = 0; i < v->cap_len && i < 80; i++)
-					printf("%02x", f->bytes[v->at + i]);
-				printf("\n#   %s\n", filter_plan(filter));
-				same = false;
-				break;
-			}
+	for (uint32_t i = 0; e == OK && all_ok && same && i < f->count; i++) {
+		const struct frame *v = &f->v[i];
+		struct pcap_pkthdr h = { .caplen = v->cap_len, .len = v->wire_len };
+		uint32_t o = 0, row = sealed->row_of[i];
+		uint8_t flow = chosen.conversation[sealed->conversation_of[row]];
+		while (oracles[o].linktype != v->linktype)
+			o++;
+		if (oracles[o].by_chance || hangs(expression, f, v))
+			continue;
+		bool wanted = oracles[o].program.bf_len && pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
+		bool got = flow == 2 ? chosen.row[row] : flow;
+		tally.matches += wanted;
+		if (wanted != got) {
+			printf("# `%s` linktype %u frame %u (%u of %u bytes): libpcap %d, we %d (flow: %u)\n#   ", expression,
+			       v->linktype, i, v->cap_len, v->wire_len, wanted, got, flow);
+			for (uint32_t k = 0; k < v->cap_len && k < 80; k++)
+				printf("%02x", f->bytes[v->at + k]);
+			printf("\n#   %s\n", filter_plan(filter));
+			const uint8_t *rebuilt;
+			uint32_t n;
+			if (need & BATCH_BYTES && batch_bytes(b, row, &rebuilt, &n) == OK &&
+			    (n != v->cap_len || memcmp(rebuilt, f->bytes + v->at, n) != 0))
+				printf("#   its bytes were not rebuilt as they were\n");
+			same = false;
 		}
 	}
+	filter_state_close(&s);
 	for (uint32_t o = 0; o < oracle_count; o++)
 		if (oracles[o].ok)
 			pcap_freecode(&oracles[o].program);
@@ -153,17 +186,14 @@ check_batch(const struct filter *filter, struct filter_state *s, const char *exp
 static uint32_t
 check_frames(const struct frames *f, struct filter **filters, const char *const *texts, uint32_t count)
 {
-	const struct batch *b;
+	struct sealed sealed;
 	uint32_t wrong = 0;
 	if (f->count == 0)
 		return 0;
-	assert_int_equal(test_batch_of(f, &b), OK);
-	for (uint32_t i = 0; i < count && wrong < 10; i++) {
-		struct filter_state *s = NULL;
-		assert_int_equal(filter_state_open(&s, filters[i]), OK);
-		wrong += !check_batch(filters[i], s, texts[i], f, b);
-		filter_state_close(&s);
-	}
+	seal_frames(&sealed, f);
+	for (uint32_t i = 0; i < count && wrong < 10; i++)
+		wrong += !check_block(filters[i], texts[i], f, &sealed);
+	sealed_close(&sealed);
 	return wrong;
 }
 
@@ -253,7 +283,7 @@ answers_the_list_like_libpcap_on_made_frames(void **state)
 	report("list on made frames");
 	frames_close(&f);
 	close_list(&l);
-	test_batch_release();
+	sealed_frames_release();
 	assert_int_equal(wrong, 0);
 }
 
@@ -266,16 +296,16 @@ answers_random_expressions_like_libpcap(void **state)
 	static char text[EXPRESSION_BYTES];
 	struct frames *f;
 	assert_int_equal(frames_open(&f, 4u << 20), OK);
-	const struct batch *b = NULL;
+	struct sealed sealed = { 0 };
 	for (uint32_t i = 0; i < rounds && wrong < 10; i++) {
 		if (i % 40 == 0) {
 			frames_reset(f);
 			make_frames(f, &d, linktypes[i / 40 % SETS], 1500);
-			assert_int_equal(test_batch_of(f, &b), OK);
+			sealed_close(&sealed);
+			seal_frames(&sealed, f);
 		}
 		make_expression(&d, text, sizeof text);
 		struct filter *filter = NULL;
-		struct filter_state *s = NULL;
 		struct bpf_program program;
 		enum err e = filter_open(&filter, text);
 		if (e != OK) {
@@ -290,15 +320,14 @@ answers_random_expressions_like_libpcap(void **state)
 			continue;
 		}
 		taken++;
-		assert_int_equal(filter_state_open(&s, filter), OK);
-		wrong += !check_batch(filter, s, text, f, b);
-		filter_state_close(&s);
+		wrong += !check_block(filter, text, f, &sealed);
 		filter_close(&filter);
 	}
 	printf("# %u random expressions, %u refused by both\n", taken, refused);
 	report("random");
+	sealed_close(&sealed);
 	frames_close(&f);
-	test_batch_release();
+	sealed_frames_release();
 	assert_true(taken > rounds / 3);
 	assert_int_equal(wrong, 0);
 }
@@ -378,7 +407,7 @@ answers_the_list_like_libpcap_on_real_captures(void **state)
 	if (more)
 		report("list on FILTER_TRACES");
 	close_list(&l);
-	test_batch_release();
+	sealed_frames_release();
 	assert_int_equal(wrong, 0);
 	if (!frames) {
 		printf("# skipped: no real captures (%s)\n", path);

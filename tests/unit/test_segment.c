@@ -270,7 +270,8 @@ reads_blocks_in_any_order_and_tells_what_it_read(void **state)
 		okay(segment_load(from, block, decoder, columns, &b, &bytes));
 		assert_int_equal(bytes, cost);
 		okay(segment_load(from, block, decoder, columns, &b, &again));
-		assert_int_equal(again, 0);
+		/* at most the header, to see that a column has no values */
+		assert_in_range(again, 0, BLOCK_HEADER_BYTES + CHUNK_COUNT * BLOCK_CHUNK_BYTES);
 		okay(segment_load(from, block, decoder, BATCH_ALL, &b, NULL));
 		frames_reset(frames);
 		fill_own(block);

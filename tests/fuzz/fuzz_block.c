@@ -1,0 +1,276 @@
+/* Packet columns from somebody hostile who has the key: the decoder answers with what the bytes say or refuses them, within
+ * its bounds, and what it hands out holds together.
+ *
+ * Input: how, seed, then
+ *   how even  operations on the streams of a block that was really encoded (from frames made of the seed), so that lengths
+ *             agree and the fuzzer gets to the values: stream, kind, place, value (8 bytes each)
+ *   how odd   chunks as they are: chunk, length, bytes
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/frames.h"
+#include "archive/packet_decode.h"
+#include "archive/packet_encode.h"
+#include "tests/support/filter_cases.h"
+
+#define STREAM_BYTES_MAX 4096u /* a stream may grow to this */
+#define RECORDS_MAX      60u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static struct packet_encoder encoder;
+static struct packet_decoder *decoder;
+static struct packer *packer;
+static struct frames *frames;
+
+struct plane {
+	uint8_t  p[STREAM_BYTES_MAX];
+	uint32_t n;
+};
+static struct plane planes[STREAM_COUNT];
+
+static const uint8_t chunk_of[STREAM_COUNT] = {
+#define F(id, chunk, effort, room, description) CHUNK_##chunk,
+	PACKET_STREAMS(F)
+#undef F
+};
+
+static void
+open_all(void)
+{
+	if (decoder)
+		return;
+	if (packet_encoder_init(&encoder) != OK || packet_decoder_open(&decoder) != OK || packer_open(&packer) != OK ||
+	    frames_open(&frames, 1 << 20) != OK)
+		abort();
+}
+
+/* --- what came out --- */
+
+static uint64_t
+look_flows(const struct batch *b)
+{
+	uint64_t sum = 0;
+	assert(b->conversations >= 1 && b->conversations <= b->count);
+	assert(b->start[0] == 0 && b->start[b->conversations] == b->count);
+	for (uint32_t c = 0; c < b->conversations; c++)
+		assert(b->start[c] < b->start[c + 1]);
+	for (uint32_t i = 0; i < 2 * b->conversations; i++) {
+		const struct flow *f = &b->flows[i];
+		assert(f->net <= NET_IP6 && f->transport <= TRANSPORT_ICMP6 && f->link < b->link_count);
+		if (f->net == NET_IP4)
+			assert(f->src < b->ip4_count && f->dst < b->ip4_count);
+		if (f->net == NET_IP6)
+			assert(f->src < b->ip6_count && f->dst < b->ip6_count);
+	}
+	for (uint32_t i = 1; i < b->ip4_count; i++)
+		assert(b->ip4[i - 1] < b->ip4[i]);
+	for (uint32_t i = 1; i < b->ip6_count; i++)
+		assert(memcmp(b->ip6[i - 1], b->ip6[i], 16) < 0);
+	for (uint32_t i = 0; i < b->link_count; i++)
+		for (uint32_t k = 0; k < b->links[i].len; k++)
+			sum += b->links[i].bytes[k];
+	return sum;
+}
+
+static uint64_t
+look_rows(const struct batch *b, unsigned columns)
+{
+	static uint8_t seen[BLOCK_RECORDS_MAX];
+	uint64_t sum = 0;
+	if (columns & BATCH_ORDER) {
+		memset(seen, 0, b->count);
+		for (uint32_t i = 0; i < b->count; i++) {
+			assert(b->row_of[i] < b->count && !seen[b->row_of[i]]);
+			seen[b->row_of[i]] = 1;
+		}
+	}
+	for (uint32_t row = 0; row < b->count; row++) {
+		sum += columns & BATCH_DIR ? b->dir[row] : 0;
+		assert(!(columns & BATCH_DIR) || b->dir[row] <= 1);
+		sum += columns & BATCH_TS ? b->ts[row] : 0;
+		sum += columns & BATCH_TIME ? b->time[row] : 0;
+		sum += columns & BATCH_WIRE_LEN ? b->wire_len[row] : 0;
+		sum += columns & BATCH_CAP_LEN ? b->cap_len[row] : 0;
+		sum += columns & BATCH_TCP_FLAGS ? b->tcp_flags[row] : 0;
+		sum += columns & BATCH_IP ? b->tos[row] + b->ttl[row] + b->ip_len[row] + b->ip_id[row] + b->ip_frag[row] : 0;
+		sum += columns & BATCH_TCP ? b->tcp_seq[row] + b->tcp_ack[row] + b->tcp_win[row] : 0;
+	}
+	return sum;
+}
+
+static uint64_t
+look_bytes(const struct batch *b, unsigned columns)
+{
+	uint64_t sum = 0, total = 0;
+	for (uint32_t row = 0; row < b->count; row++) {
+		const uint8_t *p = NULL;
+		uint32_t n = 0;
+		bool raw = b->flows[2 * batch_conversation(b, row)].net == NET_RAW;
+		if (!(columns & BATCH_BYTES) && !(raw && columns & BATCH_RAW))
+			continue;
+		if (batch_bytes(b, row, &p, &n) != OK)
+			return sum;
+		total += n;
+		assert(total <= BLOCK_BYTES_MAX);
+		assert(!(columns & BATCH_CAP_LEN) || b->cap_len[row] == n);
+		for (uint32_t k = 0; k < n; k++)
+			sum += p[k];
+	}
+	return sum;
+}
+
+/* In two goes, as a query does that looks at some columns first. */
+static bool
+look(unsigned first)
+{
+	static volatile uint64_t sink;
+	const struct batch *b = NULL;
+	unsigned columns = first & BATCH_ALL;
+	for (unsigned go = 0; go < 2; go++) {
+		if (packet_decode(decoder, columns, &b) != OK)
+			return false;
+		sink = look_flows(b) + look_rows(b, columns) + look_bytes(b, columns);
+		columns = BATCH_ALL;
+	}
+	(void)sink;
+	return true;
+}
+
+/* --- streams of a real block --- */
+
+static const uint16_t linktypes[] = { 1, 101, 113, 1, 0, 276, 105, 1 };
+
+static void
+make_planes(uint32_t seed)
+{
+	struct dice dice = { seed };
+	frames_reset(frames);
+	uint32_t records = 1 + dice_roll(&dice, RECORDS_MAX);
+	while (frames->count < records)
+		make_frames(frames, &dice, linktypes[dice_roll(&dice, 8)], 1 + dice_roll(&dice, 30));
+	frames->count = records;
+	for (uint32_t i = 0; i < records; i++)
+		frames->v[i].ts_ns = dice_roll(&dice, 3) ? i * 1000 : (uint64_t)dice_roll(&dice, UINT32_MAX) << dice_roll(&dice, 33);
+	packet_encode(&encoder, frames, dice_roll(&dice, 2));
+	for (unsigned i = 0; i < STREAM_COUNT; i++) {
+		size_t bytes = (size_t)(encoder.at[i] - encoder.start[i]);
+		planes[i].n = bytes < STREAM_BYTES_MAX ? (uint32_t)bytes : STREAM_BYTES_MAX;
+		memcpy(planes[i].p, encoder.start[i], planes[i].n);
+	}
+}
+
+static void
+change(struct plane *p, const uint8_t *op)
+{
+	uint32_t at = load_le16(op + 2), value = load_le32(op + 4);
+	uint32_t place = p->n ? at % p->n : 0;
+	switch (op[1] % 6) {
+	case 0: /* a value */
+		if (p->n)
+			p->p[place] = (uint8_t)value;
+		break;
+	case 1: /* a bit */
+		if (p->n)
+			p->p[place] ^= (uint8_t)(1u << value % 8);
+		break;
+	case 2: /* several bytes */
+		if (p->n >= 4)
+			store_le32(p->p + (place <= p->n - 4 ? place : p->n - 4), value);
+		break;
+	case 3: /* shorter */
+		p->n = place;
+		break;
+	case 4: /* longer */
+		for (uint32_t more = 1 + at % 64; more > 0 && p->n < STREAM_BYTES_MAX; more--)
+			p->p[p->n++] = (uint8_t)value;
+		break;
+	default: /* as another one */
+		*p = planes[value % STREAM_COUNT];
+		break;
+	}
+}
+
+static bool
+decode_planes(uint32_t records, unsigned skipped, unsigned effort)
+{
+	static uint8_t chunk[STREAM_COUNT * (STREAM_BYTES_MAX + 16)];
+	packet_decoder_begin(decoder, records);
+	for (unsigned c = 0; c < CHUNK_COUNT; c++) {
+		struct writer w = writer_of(chunk, sizeof chunk);
+		if (c + 1 == skipped)
+			continue;
+		for (unsigned i = 0; i < STREAM_COUNT; i++)
+			if (chunk_of[i] == c)
+				pack(packer, planes[i].p, planes[i].n, effort, &w);
+		if (packet_decoder_chunk(decoder, c, chunk, (size_t)(w.at - chunk)) != OK)
+			return false;
+	}
+	return true;
+}
+
+static void
+try_streams(const uint8_t *data, size_t n)
+{
+	if (n < 8)
+		return;
+	make_planes(load_le32(data));
+	unsigned first = load_le16(data + 4), skipped = data[6] % 64, effort = data[7] % 4;
+	uint32_t records = frames->count;
+	bool touched = skipped >= 1 && skipped <= CHUNK_COUNT;
+	for (data += 8, n -= 8; n >= 8; data += 8, n -= 8) {
+		touched = true;
+		if (data[0] == 255)
+			records = 1 + load_le16(data + 2) % BLOCK_RECORDS_MAX;
+		else
+			change(&planes[data[0] % STREAM_COUNT], data);
+	}
+	bool cut = false; /* streams of more than STREAM_BYTES_MAX */
+	for (unsigned i = 0; i < STREAM_COUNT; i++)
+		cut |= encoder.at[i] - encoder.start[i] > STREAM_BYTES_MAX;
+	bool ok = decode_planes(records, skipped, effort) && look(first);
+	assert(ok || touched || cut);
+}
+
+static void
+try_chunks(const uint8_t *data, size_t n)
+{
+	struct reader r = reader_of(data, n);
+	unsigned first = reader_le16(&r);
+	packet_decoder_begin(decoder, 1u + reader_le16(&r));
+	unsigned done = 0;
+	while (reader_left(&r) >= 3) {
+		unsigned chunk = reader_u8(&r) % CHUNK_COUNT;
+		size_t bytes = reader_le16(&r);
+		if (bytes > reader_left(&r))
+			bytes = reader_left(&r);
+		uint8_t *alone = malloc(bytes + 1); /* so that reading on is noticed */
+		const uint8_t *p = reader_view(&r, bytes);
+		if (!alone || !p || done >> chunk & 1) {
+			free(alone);
+			break;
+		}
+		memcpy(alone, p, bytes);
+		enum err e = packet_decoder_chunk(decoder, chunk, alone, bytes);
+		free(alone);
+		if (e != OK)
+			return;
+		done |= 1u << chunk;
+	}
+	(void)look(first);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	open_all();
+	if (n < 1)
+		return 0;
+	if (data[0] % 2)
+		try_chunks(data + 1, n - 1);
+	else
+		try_streams(data + 1, n - 1);
+	return 0;
+}
