@@ -57,4 +57,52 @@ void     packet_encoder_fini(struct packet_encoder *e);
 /* Fills the streams (start[] to at[]) and the index fields. */
 void     packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_only);
 
+/* --- one value to its planes --- */
+
+#define PUT1(e, id, v) (*(e)->at[STREAM_##id]++ = (uint8_t)(v))
+#define PUT2(e, id, v)                                            \
+	do {                                                      \
+		uint32_t v_ = (v);                                \
+		*(e)->at[STREAM_##id##0]++ = (uint8_t)v_;         \
+		*(e)->at[STREAM_##id##1]++ = (uint8_t)(v_ >> 8);  \
+	} while (0)
+/* Stored when the condition holds, without a branch. */
+#define PUT2_IF(e, id, v, condition)                              \
+	do {                                                      \
+		uint32_t y_ = (v);                                \
+		bool put_ = (condition);                          \
+		*(e)->at[STREAM_##id##0] = (uint8_t)y_;           \
+		*(e)->at[STREAM_##id##1] = (uint8_t)(y_ >> 8);    \
+		(e)->at[STREAM_##id##0] += put_;                  \
+		(e)->at[STREAM_##id##1] += put_;                  \
+	} while (0)
+#define PUT3(e, id, v)                                            \
+	do {                                                      \
+		uint32_t w_ = (v);                                \
+		PUT2(e, id, w_);                                  \
+		*(e)->at[STREAM_##id##2]++ = (uint8_t)(w_ >> 16); \
+	} while (0)
+#define PUT4(e, id, v)                                            \
+	do {                                                      \
+		uint32_t x_ = (v);                                \
+		PUT3(e, id, x_);                                  \
+		*(e)->at[STREAM_##id##3]++ = (uint8_t)(x_ >> 24); \
+	} while (0)
+
+static inline void
+put_le(struct packet_encoder *e, enum packet_stream id, uint64_t v, unsigned bytes)
+{
+	store_le64(e->at[id], v);
+	e->at[id] += bytes;
+}
+
+/* --- packet_dictionary.c --- */
+
+/* Notes what the index must know of a frame that was not understood: n bytes of it are kept. */
+void packet_note_raw(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct dissection *d, uint16_t linktype);
+/* Once all records are in conversations: the streams of the dictionary. */
+void packet_encode_dictionary(struct packet_encoder *e);
+/* After that: the index fields, sorted and distinct. */
+void packet_finish_index(struct packet_encoder *e);
+
 #endif

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "archive/dissect.h"
+#include "archive/frames.h"
 
 /* --- where each conversation's values are --- */
 
@@ -636,20 +637,6 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 	return OK;
 }
 
-uint32_t
-batch_conversation(const struct batch *b, uint32_t row)
-{
-	uint32_t low = 0, high = b->conversations;
-	while (high - low > 1) {
-		uint32_t middle = low + (high - low) / 2;
-		if (b->start[middle] <= row)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 enum err
 packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, uint32_t *n)
 {
@@ -682,7 +669,7 @@ begin_frames(struct packet_decoder *d, bool with_bytes)
 		TAKE_ROOM(d, d->image_len, d->records * sizeof *d->image_len);
 		TAKE_ROOM(d, d->image_at, d->records * sizeof *d->image_at);
 		TAKE_ROOM(d, d->link_of, d->records * sizeof *d->link_of);
-		TAKE_ROOM(d, d->image, BLOCK_BYTES_MAX + PACK_SLACK); /* large, and hardly used in a short query: last */
+		TAKE_ROOM(d, d->image, BLOCK_BYTES_MAX + FRAMES_SLACK); /* large, and hardly used in a short query: last */
 		memset(d->image_at, 0xff, d->records * sizeof *d->image_at);
 		d->image_bytes = 0;
 	}

@@ -90,7 +90,8 @@ def shared(path):
 
 
 class Run:
-    """What a program came to. rss is its peak in bytes; code is -N when signal N ended it, "timeout" when it hung."""
+    """What a program came to. rss is its peak in bytes when that was asked for; code is -N when signal N ended it, "timeout"
+    when it hung."""
 
     def __init__(self, code, out, err, rss):
         self.code, self.out, self.err, self.rss = code, out, err, rss
@@ -101,17 +102,31 @@ class Run:
         return f"exit {self.code}: {self.said}"
 
 
-def run(*command, stdin=None, env=None, timeout=120, cwd=None, address_space=None):
+# A child begins with the peak of the process it was forked from: this small one stands in between.
+MEASURE = """
+import os, sys
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, used = os.wait4(pid, 0)
+with open(sys.argv[1], "w") as f:
+    f.write(str(used.ru_maxrss))
+code = os.waitstatus_to_exitcode(status)
+sys.exit(code) if code >= 0 else os.kill(os.getpid(), -code)
+"""
+
+
+def run(*command, stdin=None, env=None, timeout=120, cwd=None, address_space=None, peak=False):
     """stdin: bytes, an open file, or None for nothing."""
     environment = dict(os.environ, **(env or {}))
-    limit = None
+    before = []
+    if peak:
+        before += [sys.executable, "-IS", "-c", MEASURE, os.path.abspath("peak.txt")]
     if address_space and not SANITIZED:
-        limit = ["prlimit", f"--as={address_space}"]
+        before += ["prlimit", f"--as={address_space}"]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
         if isinstance(stdin, bytes):
             given.write(stdin)
             given.seek(0)
-        child = subprocess.Popen((limit or []) + [str(c) for c in command], stdout=out, stderr=err, env=environment, cwd=cwd,
+        child = subprocess.Popen(before + [str(c) for c in command], stdout=out, stderr=err, env=environment, cwd=cwd,
                                  stdin=given if stdin is None or isinstance(stdin, bytes) else stdin, start_new_session=True)
         late = threading.Event()
 
@@ -120,13 +135,16 @@ def run(*command, stdin=None, env=None, timeout=120, cwd=None, address_space=Non
             os.killpg(child.pid, signal.SIGKILL)
         timer = threading.Timer(timeout, kill)
         timer.start()
-        _, status, used = os.wait4(child.pid, 0)
+        child.wait()
         timer.cancel()
-        child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         code = "timeout" if late.is_set() else child.returncode
-        return Run(code, out.read(), err.read().decode("utf-8", "replace"), used.ru_maxrss * 1024)
+        rss = None
+        if peak:
+            with open("peak.txt", encoding="ascii") as f:
+                rss = int(f.read()) * 1024
+        return Run(code, out.read(), err.read().decode("utf-8", "replace"), rss)
 
 
 def start(*command, env=None, **more):
@@ -145,6 +163,11 @@ def init(archive, *arguments):
         ok("init_makes_an_archive", False, r)
         finish()
     return archive
+
+
+def bounded(name, r):
+    """For a run whose peak was asked for."""
+    ok(f"in_bounded_memory_{name}", SANITIZED or r.rss <= MEMORY_BOUND, f"{r.rss >> 20} MiB")
 
 
 def must(name, run_, code=0, *words):
