@@ -63,7 +63,7 @@ DEPS_FIRST := deps
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-.PHONY: all deps demo test check bench fuzz fuzz-build torture install clean help unit FORCE
+.PHONY: all deps demo test check docs bench fuzz fuzz-build torture install clean help unit FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -92,10 +92,16 @@ demo: deps all $(GEN)
 test: deps
 	@python3 tests/run.py
 
-## check    quick: include table, banned calls, layout
-check:
+## check    quick: include table, banned calls, layout, docs/format.md
+check: $(OUT)/format_doc
 	@tests/check_includes.sh
 	@tests/check_source.py
+	@$(OUT)/format_doc docs/format.md | cmp -s - docs/format.md || \
+		{ echo "docs/format.md is behind the tables in the code: make docs"; exit 1; }
+
+## docs     make the tables of docs/format.md again from those in the code
+docs: $(OUT)/format_doc
+	@$(OUT)/format_doc docs/format.md > $(OUT)/format.md && cp $(OUT)/format.md docs/format.md
 
 ## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
 bench: deps all $(GEN) $(BENCH)
@@ -144,6 +150,9 @@ $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES)) $(OUT)/sources
 
 $(OUT)/atoll: $(call objects,$(TOOL_SOURCES)) $(LIBRARY) $(OUT)/sources
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(OUT)/format_doc: $(OUT)/tests/docs/format_doc.o
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(OUT)/gen: $(call objects,$(GEN_SOURCES))
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lm

@@ -96,7 +96,7 @@ totals_agree(const struct segment_row *row, const struct segment *s)
 {
 	struct segment_row want = recovery_row(segment_name_of(s), segment_totals_of(s));
 	want.hidden_until_ns = row->hidden_until_ns;
-	return memcmp(&want, row, sizeof want) == 0;
+	return row_equal(ROW_KIND_SEGMENT, &want, row);
 }
 
 static enum err
@@ -222,7 +222,7 @@ segments_agree(const struct segment_row *a, const struct segment_row *b)
 {
 	struct segment_row x = *a, y = *b;
 	x.state = y.state = SEGMENT_LIVE;
-	return memcmp(&x, &y, sizeof x) == 0;
+	return row_equal(ROW_KIND_SEGMENT, &x, &y);
 }
 
 #define AGREE_LOOP(noun, begin_a, begin_b, next_a, next_b, equal, what)                                    \
@@ -258,12 +258,12 @@ compare(struct fsck *f, struct catalogue *have, struct catalogue *want)
 	bool first_a = true, first_b = true;
 	uint64_t line_a = 0, line_b = 0;
 	AGREE_LOOP(stream, { 0 }, { 0 }, catalogue_next_stream(have, &a), catalogue_next_stream(want, &b),
-	           memcmp(&a, &b, sizeof a) == 0, "streams");
+	           row_equal(ROW_KIND_STREAM, &a, &b), "streams");
 	AGREE_LOOP(segment, { 0 }, { 0 }, next_kept(have, &a), next_kept(want, &b), segments_agree(&a, &b), "segments");
 	AGREE_LOOP(import, { 0 }, { 0 }, catalogue_next_import(have, first_a, &a), catalogue_next_import(want, first_b, &b),
-	           (first_a = first_b = false, memcmp(&a, &b, sizeof a) == 0), "imports");
+	           (first_a = first_b = false, row_equal(ROW_KIND_IMPORT, &a, &b)), "imports");
 	AGREE_LOOP(removal, { 0 }, { 0 }, catalogue_next_removal(have, &line_a, &a),
-	           catalogue_next_removal(want, &line_b, &b), line_a == line_b && memcmp(&a, &b, sizeof a) == 0, "removals");
+	           catalogue_next_removal(want, &line_b, &b), line_a == line_b && row_equal(ROW_KIND_REMOVAL, &a, &b), "removals");
 	return OK;
 }
 

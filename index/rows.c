@@ -123,6 +123,17 @@ row_encode(enum row_kind kind, const void *row, struct writer *w)
 	}
 }
 
+bool
+row_equal(enum row_kind kind, const void *a, const void *b)
+{
+	uint8_t bytes[2][ROW_BYTES_MAX];
+	struct writer w[2] = { writer_of(bytes[0], ROW_BYTES_MAX), writer_of(bytes[1], ROW_BYTES_MAX) };
+	row_encode(kind, a, &w[0]);
+	row_encode(kind, b, &w[1]);
+	size_t n = (size_t)(w[0].at - bytes[0]);
+	return n == (size_t)(w[1].at - bytes[1]) && memcmp(bytes[0], bytes[1], n) == 0;
+}
+
 enum err
 row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n)
 {

@@ -114,6 +114,8 @@ union row {
 
 /* row is the struct of that kind (or the union). */
 void        row_encode(enum row_kind kind, const void *row, struct writer *w);
+/* Whether two rows of that kind say the same. (As structs they may differ in padding and behind the end of a text.) */
+bool        row_equal(enum row_kind kind, const void *a, const void *b);
 /* ERR_FORMAT: short, long, a text without room or with a NUL, or a value outside its enumeration. row is then unchanged. */
 enum err    row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n);
 /* The name of the kind ("segment"). */

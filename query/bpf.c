@@ -50,15 +50,15 @@ make_none(struct bpf_program *p)
 	return OK;
 }
 
-enum err
-bpf_open(struct bpf **out, uint16_t linktype, const char *expression)
+static enum err
+compile(struct bpf **out, uint16_t linktype, const char *expression, int optimise)
 {
 	struct bpf *b = calloc(1, sizeof *b);
 	pcap_t *handle = NULL;
 	if (!b)
 		return fail(ERR_NOMEM, "filter: no memory to compile it");
 	enum err e = open_handle(linktype, &handle);
-	if (e == OK && pcap_compile(handle, &b->program, expression, 1, 0) != 0) {
+	if (e == OK && pcap_compile(handle, &b->program, expression, optimise, 0) != 0) {
 		const char *words = pcap_geterr(handle);
 		b->none = strcmp(words, "expression rejects all packets") == 0;
 		e = b->none ? make_none(&b->program) : fail(ERR_USAGE, "%s", words);
@@ -73,6 +73,18 @@ bpf_open(struct bpf **out, uint16_t linktype, const char *expression)
 	             bpf_reads_unset(b->program.bf_insns, b->program.bf_len);
 	*out = b;
 	return OK;
+}
+
+enum err
+bpf_open(struct bpf **out, uint16_t linktype, const char *expression)
+{
+	return compile(out, linktype, expression, 1);
+}
+
+enum err
+bpf_open_plain(struct bpf **out, uint16_t linktype, const char *expression)
+{
+	return compile(out, linktype, expression, 0);
 }
 
 void

@@ -16,6 +16,8 @@ struct bpf_insn; /* <pcap/bpf.h> */
  * alone. Never pass a text with names of hosts or networks: libpcap would ask the network. What libpcap refuses only because
  * no packet can match (`arp` on raw IP, `1 = 2`) is OK here and matches nothing; bpf_is_none() tells. */
 enum err bpf_open(struct bpf **out, uint16_t linktype, const char *expression);
+/* The same, not optimised: for bpf_same(), as libpcap's optimiser takes time with the cube of the terms (500 hosts: 7 s). */
+enum err bpf_open_plain(struct bpf **out, uint16_t linktype, const char *expression);
 void     bpf_close(struct bpf **b);
 
 /* bytes holds cap_len of them. Thread-safe. query/bpf_run.h has the cases in which libpcap would

@@ -144,26 +144,41 @@ ask_libpcap(struct filter *f)
 	return e == ERR_USAGE ? fail(ERR_USAGE, "%s", words) : e;
 }
 
+/* Whether the written-out form means the same to libpcap: it makes the same program of both. Otherwise our reading of the
+ * text counts for nothing. */
+static enum err
+compare_reading(struct filter *f, uint16_t linktype)
+{
+	struct bpf *given = NULL, *written = NULL;
+	TRY(filter_tree_text(&f->tree, f->tree.root, &f->text));
+	enum err e = bpf_open_plain(&given, linktype, f->expression);
+	if (e == OK)
+		e = bpf_open_plain(&written, linktype, f->text);
+	f->indexed = e == OK && bpf_same(given, written);
+	bpf_close(&given);
+	bpf_close(&written);
+	return e == ERR_USAGE ? OK : e;
+}
+
 static enum err
 compile(struct filter *f, uint16_t *linktype)
 {
-	struct bpf *given = NULL, *written = NULL;
-	enum err e = compile_somewhere(f, linktype, &given);
+	struct bpf *bpf = NULL;
+	enum err e = compile_somewhere(f, linktype, &bpf);
 	if (e == ERR_USAGE) {
 		char words[ERR_TEXT_BYTES];
 		snprintf(words, sizeof words, "%s", err_text());
 		return refuse(f, *linktype, words);
 	}
 	TRY(e);
-	free(f->text);
-	f->text = NULL;
-	e = filter_tree_text(&f->tree, f->tree.root, &f->text);
-	if (e == OK)
-		e = bpf_open(&written, *linktype, f->text);
-	f->indexed = e == OK && bpf_same(given, written);
-	bpf_close(&given);
-	bpf_close(&written);
-	return e == ERR_USAGE ? OK : e; /* our reading is not libpcap's: then it counts for nothing */
+	struct program *program = NULL;
+	e = program_open(&program, &bpf);
+	bpf_close(&bpf);
+	TRY(e);
+	f->programs->of[0].linktype = *linktype;
+	f->programs->of[0].program = program;
+	f->programs->count = 1;
+	return compare_reading(f, *linktype);
 }
 
 /* The columns that flows of a kind ask for, by running them through the program of the link type found. */

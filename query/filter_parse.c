@@ -115,7 +115,8 @@ add_term(struct parser *p, struct term t, int32_t *out)
 	struct filter_tree *tree = p->tree;
 	set_shifts(tree, &t);
 	if (tree->count >= 2 * FILTER_TERMS_MAX)
-		return fail(ERR_LIMIT, "filter: more than %u terms", FILTER_TERMS_MAX);
+		return fail(ERR_LIMIT, "filter: more than %u terms (libpcap would take minutes): ask for nets or port ranges, or in "
+		            "several goes", FILTER_TERMS_MAX);
 	if (tree->count % 64 == 0) {
 		struct term *more = realloc(tree->terms, (tree->count + 64) * sizeof *more);
 		if (!more)

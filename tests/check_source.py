@@ -4,7 +4,8 @@ import os
 import re
 import sys
 
-LINE_MAX = 128
+LINE_MAX = 132  # characters of C; scripts may have a little more
+SCRIPT_LINE_MAX = 140
 BANNED = {
     "strcpy": "snprintf or memcpy with a length",
     "strcat": "snprintf",
@@ -51,13 +52,14 @@ def sources():
 def check(path, text):
     c = path.endswith((".c", ".h"))
     before = ""
+    most = LINE_MAX if c else SCRIPT_LINE_MAX
     for number, line in enumerate(text.split("\n"), 1):
         if line != line.rstrip():
             yield number, "blanks at the end of the line"
         if path.endswith(".md"):
             continue
-        if len(line) > LINE_MAX and not (c and line.rstrip("\\ ").startswith("\tF(")):  # a row of a table stays one line
-            yield number, f"{len(line)} characters, at most {LINE_MAX}"
+        if len(line) > most and not (c and line.rstrip("\\ ").startswith("\tF(")):  # a row of a table stays one line
+            yield number, f"{len(line)} characters, at most {most}"
         if c and re.match(r" {4}", line) and re.search(r"[;{}:]\s*$", before):
             yield number, "indented with spaces"
         before = line

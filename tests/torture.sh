@@ -85,7 +85,8 @@ round() {
 	[ "$(show wanted.pcap)" = "$(show got.pcap)" ] || { bad "export differs after $what"; return 1; }
 
 	archive ls segments --json && cp last.txt before.txt
-	archive rebuild -q && archive ls segments --json && cmp -s last.txt before.txt || { bad "rebuild lists other segments"; return 1; }
+	archive rebuild -q && archive ls segments --json && cmp -s last.txt before.txt ||
+		{ bad "rebuild lists other segments"; return 1; }
 	damage || return 1
 
 	until=$(sorted --median t.pcap)

@@ -48,7 +48,7 @@ void
 selected_echo(const struct selected *s)
 {
 	char from[WHEN_TEXT_BYTES], until[WHEN_TEXT_BYTES];
-	if (s->quiet)
+	if (s->quiet || (s->span.from_ns == 0 && s->span.until_ns == UINT64_MAX))
 		return;
 	end_text(from, s->span.from_ns, s->span.from_ns == 0);
 	end_text(until, s->span.until_ns, s->span.until_ns == UINT64_MAX);

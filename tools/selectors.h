@@ -34,7 +34,7 @@ struct selected {
 /* Opens the archive, compiles the filter, makes the plan. ERR_USAGE, and what archive_open() and plan_open() give. */
 enum err selected_open(struct selected *s, const struct given *g, const char *verb);
 void     selected_close(struct selected *s);
-/* On stderr unless quiet: the resolved time range, always UTC. */
+/* On stderr unless quiet: the resolved time range, when one was asked for. */
 void     selected_echo(const struct selected *s);
 /* For the sinks, arg: struct selected. A sentence on stderr (NOTICES_MAX of them); the progress line. */
 void     selected_notice(void *arg, const char *sentence);

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Kills, failing, short and torn calls at every step of init, import, rm and rebuild (tests/fault/shim.c). Whatever happens at
+whichever step: the archive opens, fsck finds nothing, what a command reported as done is there whole, the rest is there up to
+its last commit, and the same command again completes it."""
+import json
+import sys
+
+sys.dont_write_bytecode = True
+from kit import traces as t  # noqa: E402
+from kit.results import *    # noqa: E402,F403
+
+KINDS = "kill", "torn", "after", "errno:EIO", "errno:ENOSPC", "short"
+PARTS = ["format", "index", "keystore", "manifest", "owner.key", "segments"]
+KILLED = ("kill", "torn", "after")
+
+
+def faulty(fault, below, *command):
+    return run(*command, env={"LD_PRELOAD": SHIM, "ATOLL_FAULT": fault, "ATOLL_FAULT_DIR": os.path.abspath(below)}, timeout=30)
+
+
+def steps_of(below, *command):
+    r = faulty("count:steps.txt", below, *command)
+    if r.code != 0:
+        ok("the_command_works_without_a_fault", False, command, r)
+        return 0
+    with open("steps.txt", encoding="ascii") as f:
+        return int(f.read())
+
+
+def fresh(copy, of):
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(of, copy)
+
+
+def records(archive):
+    """The records of the export as they stand in the file, or the run that failed."""
+    r = atoll(archive, "export", "--raw", "-q", "-o", "out.pcap")
+    if r.code == 5:
+        return b""
+    if r.code != 0:
+        return r
+    with open("out.pcap", "rb") as f:
+        return f.read()[24:]
+
+
+def walk(name, steps, case, kinds=KINDS):
+    """case(kind, fault) gives the words of what went wrong, or None."""
+    for kind in kinds:
+        bad = []
+        for n in range(1, steps + 1):
+            words = case(kind, f"{kind}:{n}")
+            if words:
+                bad.append(f"step {n}: {shown(words)}")
+        ok(f"{name}_survives_{kind.replace(':', '_')}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
+
+
+def sound(archive):
+    """fsck finds nothing, and afterwards nothing lies about."""
+    r = atoll(archive, "fsck", "-q")
+    if r.code != 0:
+        return f"fsck: {r}"
+    left = sorted(os.listdir(archive))
+    return None if left == PARTS else f"left over: {left}"
+
+
+# --- import ---
+
+def import_case(wholes):
+    both = b"".join(wholes)
+    command = (ATOLL, "-A", "A", "import", "--stream", "s", "a.pcap", "b.pcap")
+
+    def case(kind, fault):
+        fresh("A", "fresh")
+        r = faulty(fault, "A", *command)
+        if kind in KILLED and r.code != -9:
+            return f"was not killed: {r}"
+        if r.code not in (-9, 0, 1, 3):
+            return r
+        acknowledged = sum(len(w) for name, w in zip(("a", "b"), wholes) if f"{name}.pcap: 3,0" in r.text)
+        if r.code == 0 and acknowledged != len(both):
+            return f"success without saying so: {r}"
+        words = sound("A")
+        if words:
+            return words
+        got = records("A")
+        if isinstance(got, Run):
+            return got
+        if not both.startswith(got) or len(got) not in (0, len(wholes[0]), len(both)):
+            return f"{len(got)} bytes are no prefix up to a commit"
+        if len(got) < acknowledged:
+            return f"{acknowledged} bytes were acknowledged, {len(got)} are there"
+        r = run(*command)
+        if r.code not in (0, 1, 3) or (r.code and "--again" not in r.err):
+            return f"the same again: {r}"
+        if records("A") != both:
+            return "the same again did not complete it"
+        return sound("A")
+    return case
+
+
+def imports():
+    init("fresh")
+    gen("a.pcap", "--packets", "3000", "--seed", "1", "--snaplen", "96")
+    gen("b.pcap", "--packets", "3000", "--seed", "2", "--snaplen", "96", "--start", "1767603600")
+    wholes = []
+    for name in "ab":
+        with open(f"{name}.pcap", "rb") as f:
+            wholes.append(f.read()[24:])
+    fresh("A", "fresh")
+    steps = steps_of("A", ATOLL, "-A", "A", "import", "--stream", "s", "a.pcap", "b.pcap")
+    ok("an_import_has_many_steps", steps >= 40, steps)
+    walk("import", steps, import_case(wholes))
+
+
+# --- rm ---
+
+def removals():
+    init("full")
+    run(ATOLL, "-A", "full", "import", "-q", "--stream", "s", "a.pcap", "b.pcap")
+    gen("c.pcap", "--packets", "2000", "--seed", "3", "--snaplen", "96", "--start", "1767607200")
+    run(ATOLL, "-A", "full", "import", "-q", "--stream", "s", "c.pcap")
+    run(ATOLL, "-A", "full", "import", "-q", "--again", "--stream", "other", "a.pcap")
+    found = [p for name in "abc" for p in t.whole(f"{name}.pcap")]
+    times = sorted(p.ts for p in t.whole("b.pcap"))
+    until = times[len(times) // 3]
+    late = [p for p in found if p.ts >= until]
+    command = (ATOLL, "-A", "A", "rm", "-q", "--stream", "s", "--until", f"{until // t.NS}.{until % t.NS:09}")
+
+    def exported():
+        r = atoll("A", "export", "--raw", "-q", "-s", "s", "-o", "out.pcap")
+        return t.whole("out.pcap") if r.code == 0 else r
+
+    def case(kind, fault):
+        fresh("A", "full")
+        r = faulty(fault, "A", *command)
+        if kind in KILLED and r.code != -9:
+            return f"was not killed: {r}"
+        if r.code not in (-9, 0, 1):
+            return r
+        words = sound("A")
+        if words:
+            return words
+        got = exported()
+        if isinstance(got, Run):
+            return got
+        if [p for p in got if p.ts >= until] != late:
+            return "a later packet is gone"
+        if r.code == 0 and len(got) != len(late):
+            return "earlier packets are there after success"
+        if len(got) not in (len(found), len(late)):
+            return f"{len(got)} packets: a removal half done is visible"
+        before = len(got)
+        r = run(*command)
+        if r.code != 0 or exported() != late:
+            return f"the same again ({before} packets before): {r}"
+        r = atoll("A", "rebuild", "-q")
+        if r.code != 0 or exported() != late:
+            return f"after a rebuild: {r}"
+        if len(os.listdir("A/segments")) != 3:
+            return f"left over: {os.listdir('A/segments')}"
+        return sound("A")
+    fresh("A", "full")
+    steps = steps_of("A", *command)
+    ok("a_removal_has_many_steps", steps >= 25, steps)
+    walk("rm", steps, case)
+    same("another_stream_is_untouched", json.loads(atoll("A", "query", "--count", "--json", "-s", "other").text)["packets"],
+         len(t.whole("a.pcap")))
+
+
+# --- rebuild, fsck --repair, init ---
+
+def rebuilds():
+    listing = atoll("full", "ls", "segments", "--json").text
+    wanted = records("full")
+    shutil.copytree("full", "bare")
+    shutil.rmtree("bare/index")
+    for name, source, *verb in ("rebuild", "full", "rebuild"), ("rebuild_without_an_index", "bare", "rebuild"), \
+            ("repair_without_an_index", "bare", "fsck", "--repair"):
+        def case(kind, fault, source=source, verb=verb):
+            fresh("A", source)
+            r = faulty(fault, "A", ATOLL, "-A", "A", *verb)
+            if kind in KILLED and r.code != -9:
+                return f"was not killed: {r}"
+            if r.code not in (-9, 0, 1, 3):
+                return r
+            words = sound("A") if source == "full" or r.code == 0 else None
+            if words:
+                return words
+            r = atoll("A", "rebuild", "-q")
+            if r.code != 0:
+                return f"the same again: {r}"
+            if atoll("A", "ls", "segments", "--json").text != listing or records("A") != wanted:
+                return "something else is listed or exported"
+            return sound("A")
+        fresh("A", source)
+        steps = steps_of("A", ATOLL, "-A", "A", *verb)
+        walk(name, steps, case, KINDS if source == "full" else ("kill", "torn", "errno:EIO"))
+
+
+def inits():
+    def case(kind, fault):
+        shutil.rmtree("A", ignore_errors=True)
+        r = faulty(fault, "A", ATOLL, "init", "-q", "A")
+        if kind in KILLED and r.code != -9:
+            return f"was not killed: {r}"
+        if r.code not in (-9, 0, 1):
+            return r
+        there = atoll("A", "stat").code == 0
+        if r.code == 0 and not there:
+            return f"success, but no archive: {os.listdir('A')}"
+        if r.code == 1 and not there and os.path.exists("A") and os.listdir("A"):
+            return f"left over by a failure: {os.listdir('A')}"
+        again = run(ATOLL, "init", "-q", "A")
+        if there != (again.code != 0):
+            return f"the same again: {again}; {os.listdir('A')}"
+        if atoll("A", "import", "-q", "a.pcap").code != 0:
+            return "nothing can be imported"
+        return sound("A")
+    shutil.rmtree("A", ignore_errors=True)
+    steps = steps_of("A", ATOLL, "init", "-q", "A")
+    walk("init", steps, case)
+
+
+scratch()
+if SANITIZED or not os.path.exists(SHIM):
+    skip("all_of_it", "no fault shim, or a sanitized program, which it does not go with")
+    finish()
+os.chdir(fast_folder("faultwalk"))
+imports()
+removals()
+rebuilds()
+inits()
+finish()
