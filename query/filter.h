@@ -55,6 +55,9 @@ struct selection {
 enum err filter_flows(struct filter_state *s, const struct batch *b, unsigned *need);
 enum err filter_rows(struct filter_state *s, const struct batch *b);
 struct selection filter_selection(const struct filter_state *s);
+/* libpcap refuses some expressions for some link types, and all for a few. Records of such a link type do not match; this is
+ * the sentence about it, NULL when the batch of the last filter_flows() had none. */
+const char *filter_refused(const struct filter_state *s);
 /* How many rows' bytes were rebuilt for libpcap's program since filter_state_open(): for tests and --explain. */
 uint64_t filter_state_bytes(const struct filter_state *s);
 

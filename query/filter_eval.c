@@ -1,5 +1,6 @@
 /* Evaluation over batches: each flow's class gives a decision diagram, the flow's own fields take it down to a leaf or to
  * tests of row columns, which are then run over stretches of rows. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ struct filter_state {
 	uint32_t           row_room;
 	uint64_t           bytes_rows;   /* that went through the program itself */
 	enum err           failed;       /* of a row's evaluation */
+	char               refused[ERR_TEXT_BYTES]; /* see filter_refused() */
 };
 
 static void
@@ -162,7 +164,7 @@ classify_link(struct filter_state *s, const struct link *l, const struct program
 {
 	struct link_class c = { .program = p, .linktype = l->linktype, .len = l->len };
 	for (uint32_t i = 0; i < l->len; i++)
-		c.bytes[i] = p->reads[i] ? l->bytes[i] : 0;
+		c.bytes[i] = p && p->reads[i] ? l->bytes[i] : 0;
 	uint32_t at = (uint32_t)hash_link(&c) & (2 * s->link_room - 1);
 	for (; s->link_buckets[at]; at = (at + 1) & (2 * s->link_room - 1)) {
 		const struct link_class *other = &s->links[s->link_buckets[at] - 1];
@@ -192,8 +194,14 @@ classify_links(struct filter_state *s, const struct batch *b)
 		forget_classes(s);
 	for (uint32_t i = 0; i < b->link_count; i++) {
 		if (b->links[i].linktype != linktype) {
-			TRY(filter_program(s->filter, b->links[i].linktype, &p));
 			linktype = b->links[i].linktype;
+			enum err e = filter_program(s->filter, (uint16_t)linktype, &p);
+			if (e != OK && e != ERR_USAGE)
+				return e;
+			if (e == ERR_USAGE) {
+				p = NULL; /* its records do not match */
+				snprintf(s->refused, sizeof s->refused, "%s", err_text());
+			}
 		}
 		TRY(classify_link(s, &b->links[i], p, &s->link_of[i]));
 	}
@@ -246,7 +254,7 @@ class_node(struct filter_state *s, const struct batch *b, const struct flow *f, 
 		at = class_slot(s->classes, s->class_room, key);
 	}
 	const struct program *p = s->links[s->link_of[f->link]].program;
-	uint32_t node = program_fold(p, &s->diagram, &b->links[f->link], f);
+	uint32_t node = p ? program_fold(p, &s->diagram, &b->links[f->link], f) : LEAF_NO;
 	s->classes[at] = (struct class_entry){ key, node };
 	s->class_count++;
 	*out = node;
@@ -267,6 +275,7 @@ filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 {
 	TRY(reserve_batch(s, b));
 	*need = 0;
+	s->refused[0] = 0;
 	if (s->filter->all) {
 		memset(s->conversation, 1, b->conversations);
 		return OK;
@@ -489,4 +498,10 @@ uint64_t
 filter_state_bytes(const struct filter_state *s)
 {
 	return s->bytes_rows;
+}
+
+const char *
+filter_refused(const struct filter_state *s)
+{
+	return s->refused[0] ? s->refused : NULL;
 }

@@ -206,6 +206,7 @@ run_window(struct plan *p, const struct filter *f, unsigned jobs, struct pool *p
 		return OK;
 	counts->blocks += here.blocks;
 	counts->damaged += here.damaged;
+	counts->refused += here.refused;
 	counts->records += pool->count;
 	return pool_give_out(pool, window.from_ns);
 }

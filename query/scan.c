@@ -223,6 +223,10 @@ work(struct worker *w, struct task *t)
 	if (!s->stop) {
 		if (e == OK && b.selected)
 			e = s->sink->deliver(s->sink->arg, w->number, &b);
+		if (b.batch && filter_refused(w->filter)) {
+			s->counts->refused++;
+			s->sink->notice(s->sink->arg, filter_refused(w->filter));
+		}
 		if (is_damage(e))
 			report_damage(s);
 		else if (e != OK)

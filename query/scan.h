@@ -41,6 +41,7 @@ struct scan_counts {
 	uint64_t blocks, records;      /* looked at */
 	uint64_t bytes_read;
 	uint64_t damaged;              /* segments and blocks that could not be read */
+	uint64_t refused;              /* blocks with records of link types that the filter is not for (filter_refused()) */
 };
 
 /* Runs from the plan's present position. jobs 0: as many as processors, at most SCAN_JOBS_MAX. OK also when the sink

@@ -93,5 +93,9 @@ selected_outcome(const struct selected *s, bool found)
 		return fail(ERR_PARTIAL,
 		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read",
 		            (unsigned long long)missing, (unsigned long long)s->counts.damaged);
+	if (s->counts.refused && !found)
+		return fail(ERR_USAGE, "%s", s->last_notice);
+	if (s->counts.refused)
+		return fail(ERR_PARTIAL, "the filter is not for the link type of some records; they do not match");
 	return found ? OK : fail(ERR_ABSENT, "no packets there");
 }

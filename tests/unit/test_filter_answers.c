@@ -129,12 +129,12 @@ check_block(struct filter *filter, const char *expression, const struct frames *
 	assert_int_equal(filter_state_open(&s, filter), OK);
 	assert_int_equal(segment_load(sealed->segment, 0, sealed->decoder, filter_columns(filter), &b, NULL), OK);
 	enum err e = filter_flows(s, b, &need);
-	if ((e == OK) != all_ok || (e != OK && e != ERR_USAGE)) {
-		printf("# `%s` linktype %u: we say %d (%s), libpcap %s\n", expression, f->v[0].linktype, (int)e, err_text(),
-		       all_ok ? "takes it" : "refuses it");
+	if (e != OK || (filter_refused(s) == NULL) != all_ok) {
+		printf("# `%s` linktype %u: we say %d (%s), libpcap %s\n", expression, f->v[0].linktype, (int)e,
+		       e != OK ? err_text() : filter_refused(s) ? filter_refused(s) : "taken", all_ok ? "takes it" : "refuses it");
 		same = false;
 	}
-	tally.refused += e != OK;
+	tally.refused += filter_refused(s) != NULL;
 	if (e == OK && need) {
 		assert_int_equal(segment_load(sealed->segment, 0, sealed->decoder, need, &b, NULL), OK);
 		assert_int_equal(filter_rows(s, b), OK);
@@ -149,16 +149,16 @@ check_block(struct filter *filter, const char *expression, const struct frames *
 		tally.bpf_rows += filter_state_bytes(s);
 	}
 	struct selection chosen = filter_selection(s);
-	for (uint32_t i = 0; e == OK && all_ok && same && i < f->count; i++) {
+	for (uint32_t i = 0; e == OK && same && i < f->count; i++) {
 		const struct frame *v = &f->v[i];
 		struct pcap_pkthdr h = { .caplen = v->cap_len, .len = v->wire_len };
 		uint32_t o = 0, row = sealed->row_of[i];
 		uint8_t flow = chosen.conversation[sealed->conversation_of[row]];
 		while (oracles[o].linktype != v->linktype)
 			o++;
-		if (oracles[o].by_chance || hangs(expression, f, v))
+		if (oracles[o].by_chance || (oracles[o].ok && hangs(expression, f, v)))
 			continue;
-		bool wanted = oracles[o].program.bf_len && pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
+		bool wanted = oracles[o].ok && oracles[o].program.bf_len && pcap_offline_filter(&oracles[o].program, &h, f->bytes + v->at) != 0;
 		bool got = flow == 2 ? chosen.row[row] : flow;
 		tally.matches += wanted;
 		if (wanted != got) {
