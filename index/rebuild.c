@@ -459,6 +459,20 @@ finish(const char *dir, const char *key_path, struct rebuild_report *report)
 	return e == END ? OK : e;
 }
 
+/* A rebuild that failed leaves nothing of its own: LMDB and the new manifest are made from what is still there. Returns e,
+ * with its sentence. */
+static enum err
+discard(const char *dir, enum err e)
+{
+	char sentence[ERR_TEXT_BYTES];
+	snprintf(sentence, sizeof sentence, "%s", err_text());
+	enum err ignored = remove_index(dir, NEW_INDEX);
+	if (ignored == OK)
+		ignored = remove_file(dir, NEW_MANIFEST);
+	(void)ignored;
+	return fail(e, "%s", sentence);
+}
+
 enum err
 rebuild_run(const char *dir, const char *key_path, void (*see)(void *arg, const char *sentence), void *arg,
             struct rebuild_report *report)
@@ -467,6 +481,8 @@ rebuild_run(const char *dir, const char *key_path, void (*see)(void *arg, const 
 	struct rebuild r = { .see = see, .see_arg = arg, .report = &fresh };
 	TRY(archive_open(&r.archive, dir, key_path, ARCHIVE_BARE));
 	enum err e = build(&r);
+	if (e != OK)
+		e = discard(dir, e);
 	archive_close(&r.archive);
 	if (e == OK)
 		e = finish(dir, key_path, &fresh);

@@ -27,33 +27,43 @@ program_of(const char *expression, uint16_t linktype, struct program **out)
 	return e;
 }
 
+/* Compiles for one more link type. A refusal is kept as well: it would be the same for the next block. */
+static enum err
+add_program(const struct filter *f, uint16_t linktype)
+{
+	struct filter_programs *all = f->programs;
+	struct program *made = NULL;
+	char name[80], *refusal = NULL;
+	if (all->count == LINKTYPES_MAX)
+		return fail(ERR_LIMIT, "filter: records of more than %u link types", LINKTYPES_MAX);
+	enum err e = program_of(f->expression, linktype, &made);
+	if (e == ERR_USAGE && asprintf(&refusal, "filter: not for records of link type %s: %s",
+	                               bpf_linktype_name(linktype, name), err_text()) < 0)
+		return fail(ERR_NOMEM, "filter: no memory");
+	if (e != OK && e != ERR_USAGE)
+		return e;
+	all->of[all->count].linktype = linktype;
+	all->of[all->count].refusal = refusal;
+	all->of[all->count++].program = made;
+	return OK;
+}
+
 enum err
 filter_program(const struct filter *f, uint16_t linktype, const struct program **out)
 {
 	struct filter_programs *all = f->programs;
-	struct program *made = NULL;
 	enum err e = OK;
+	uint32_t i = 0;
 	pthread_mutex_lock(&all->lock);
-	for (uint32_t i = 0; i < all->count && !made; i++)
-		if (all->of[i].linktype == linktype)
-			made = all->of[i].program;
-	if (!made && all->count == LINKTYPES_MAX) {
-		e = fail(ERR_LIMIT, "filter: records of more than %u link types", LINKTYPES_MAX);
-	} else if (!made) {
-		e = program_of(f->expression, linktype, &made);
-		if (e == ERR_USAGE) {
-			char name[80], words[ERR_TEXT_BYTES];
-			snprintf(words, sizeof words, "%s", err_text());
-			e = fail(ERR_USAGE, "filter: not for records of link type %s: %s", bpf_linktype_name(linktype, name), words);
-		}
-		if (e == OK) {
-			all->of[all->count].linktype = linktype;
-			all->of[all->count++].program = made;
-		}
-	}
-	pthread_mutex_unlock(&all->lock);
+	while (i < all->count && all->of[i].linktype != linktype)
+		i++;
+	if (i == all->count)
+		e = add_program(f, linktype);
+	if (e == OK && !all->of[i].program)
+		e = fail(ERR_USAGE, "%s", all->of[i].refusal);
 	if (e == OK)
-		*out = made;
+		*out = all->of[i].program;
+	pthread_mutex_unlock(&all->lock);
 	return e;
 }
 
@@ -306,8 +316,10 @@ filter_close(struct filter **f)
 {
 	if (!*f)
 		return;
-	for (uint32_t i = 0; i < (*f)->programs->count; i++)
+	for (uint32_t i = 0; i < (*f)->programs->count; i++) {
 		program_close(&(*f)->programs->of[i].program);
+		free((*f)->programs->of[i].refusal);
+	}
 	pthread_mutex_destroy(&(*f)->programs->lock);
 	free((*f)->programs);
 	filter_tree_fini(&(*f)->tree);

@@ -16,7 +16,8 @@ struct filter_programs {
 	uint32_t        count;
 	struct {
 		uint16_t        linktype;
-		struct program *program;
+		struct program *program; /* NULL: libpcap refuses it, for this reason */
+		char           *refusal;
 	} of[LINKTYPES_MAX];
 };
 
