@@ -14,7 +14,8 @@ struct link_class {
 	const struct program *program;
 	uint16_t linktype;
 	uint8_t  len;
-	uint8_t  bytes[LINK_BYTES_MAX]; /* those that the program reads, 0 elsewhere */
+	uint16_t used;
+	uint8_t  bytes[LINK_BYTES_MAX]; /* used of them: those that the program reads */
 };
 
 struct class_entry {
@@ -127,13 +128,10 @@ program_of_flow(const struct filter_state *s, const struct batch *b, uint32_t fl
 static uint64_t
 hash_link(const struct link_class *c)
 {
-	uint64_t h = (uint64_t)c->linktype << 8 | c->len, word;
-	for (uint32_t i = 0; i < c->len; i += 8) { /* bytes[] is zero behind len */
-		memcpy(&word, c->bytes + i, 8);
-		h = (h ^ word) * 0x9e3779b97f4a7c15u;
-		h ^= h >> 32;
-	}
-	return h;
+	uint64_t h = (uint64_t)c->linktype << 8 | c->len;
+	for (uint32_t i = 0; i < c->used; i++)
+		h = (h ^ c->bytes[i]) * 0x9e3779b97f4a7c15u;
+	return h ^ h >> 32;
 }
 
 static enum err
@@ -162,13 +160,17 @@ grow_links(struct filter_state *s)
 static enum err
 classify_link(struct filter_state *s, const struct link *l, const struct program *p, uint32_t *out)
 {
-	struct link_class c = { .program = p, .linktype = l->linktype, .len = l->len };
-	for (uint32_t i = 0; i < l->len; i++)
-		c.bytes[i] = p && p->reads[i] ? l->bytes[i] : 0;
+	struct link_class c; /* not cleared: bytes[] counts as far as used */
+	c.program = p;
+	c.linktype = l->linktype;
+	c.len = l->len;
+	c.used = 0;
+	for (uint32_t i = 0; p && i < p->read_count && p->read[i] < l->len; i++)
+		c.bytes[c.used++] = l->bytes[p->read[i]];
 	uint32_t at = (uint32_t)hash_link(&c) & (2 * s->link_room - 1);
 	for (; s->link_buckets[at]; at = (at + 1) & (2 * s->link_room - 1)) {
 		const struct link_class *other = &s->links[s->link_buckets[at] - 1];
-		if (other->linktype == c.linktype && other->len == c.len && memcmp(other->bytes, c.bytes, c.len) == 0) {
+		if (other->linktype == c.linktype && other->len == c.len && memcmp(other->bytes, c.bytes, c.used) == 0) {
 			*out = s->link_buckets[at] - 1;
 			return OK;
 		}

@@ -98,6 +98,9 @@ program_open(struct program **out, struct bpf **bpf)
 		if (BPF_CLASS(i->code) == BPF_LDX && BPF_MODE(i->code) == BPF_MSH && i->k < LINK_BYTES_MAX)
 			p->reads[i->k] = 1;
 	}
+	for (uint32_t i = 0; i < LINK_BYTES_MAX; i++)
+		if (p->reads[i])
+			p->read[p->read_count++] = (uint8_t)i;
 	p->bpf = *bpf;
 	*bpf = NULL;
 	*out = p;

@@ -22,6 +22,8 @@ struct program {
 	struct bpf *bpf;
 	uint32_t   *live;  /* per instruction: which registers (bit 0 A, 1 X, 2.. M[]) are still read */
 	uint8_t     reads[LINK_BYTES_MAX]; /* 1: an absolute load reads this offset */
+	uint8_t     read[LINK_BYTES_MAX];  /* the same as a list, ascending */
+	uint32_t    read_count;
 };
 
 /* Takes *bpf on success. ERR_NOMEM. */

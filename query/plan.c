@@ -1,5 +1,6 @@
 #include "query/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -266,8 +267,14 @@ pick_blocks(struct plan *p, struct plan_segment *s)
 	for (uint32_t i = 0; i < n; i++)
 		if (overlaps(&s->span, info[i].first_ns, info[i].last_ns))
 			in_time |= (uint64_t)1 << i;
-	if (in_time)
-		TRY(filter_blocks(p->request.filter, s->segment, &found));
+	enum err e = in_time ? filter_blocks(p->request.filter, s->segment, &found) : OK;
+	if (e == ERR_FORMAT || e == ERR_DENIED) {
+		/* The blocks may well be whole. */
+		snprintf(s->fault, sizeof s->fault, "%s", err_text());
+		found = in_time;
+		e = OK;
+	}
+	TRY(e);
 	s->blocks = in_time & found;
 	uint64_t in_time_count = (uint64_t)__builtin_popcountll(in_time);
 	uint64_t left = (uint64_t)__builtin_popcountll(s->blocks);

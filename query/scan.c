@@ -97,6 +97,10 @@ take(struct scan *s, struct task *t)
 			return false;
 		}
 		s->current->users = 1;
+		if (s->current->fault[0]) {
+			s->counts->damaged++;
+			s->sink->notice(s->sink->arg, s->current->fault);
+		}
 		s->current_left = s->current->blocks;
 	}
 	if (s->stop)

@@ -69,13 +69,32 @@ fingerprint(const char *file, uint8_t out[FINGERPRINT_BYTES])
 	return OK;
 }
 
+/* The stream to import into. One that will be refused gets the stream it is in, so that no empty one is made for it. */
 static enum err
-run_import(const struct given *g, struct store *s, struct trace *t, uint32_t stream, struct imported *out)
+find_stream(const struct given *g, struct store *s, const uint8_t print[FINGERPRINT_BYTES], const char *name,
+            uint32_t *stream)
+{
+	struct catalogue *c = archive_catalogue(store_archive(s));
+	struct import_row row;
+	TRY(catalogue_begin(c));
+	enum err e = catalogue_import(c, print, &row);
+	catalogue_end(c);
+	if (e == OK && row.complete && !given_flag(g, "again")) {
+		*stream = row.stream;
+		return OK;
+	}
+	return e == OK || e == ERR_ABSENT ? store_stream(s, name, stream) : e;
+}
+
+static enum err
+run_import(const struct given *g, struct store *s, struct trace *t, const char *name, struct imported *out)
 {
 	uint8_t print[FINGERPRINT_BYTES];
 	struct import_row import;
 	struct show show;
+	uint32_t stream;
 	TRY(fingerprint(out->file, print));
+	TRY(find_stream(g, s, print, name, &stream));
 	TRY(store_import_begin(s, print, trace_name(t), stream, given_flag(g, "again"), &import));
 	out->already = import.records;
 	struct intake_options options = {
@@ -100,16 +119,13 @@ static enum err
 import_file(const struct given *g, struct store *s, struct imported *out)
 {
 	const char *name = given_text(g, "stream", NULL);
-	uint32_t stream;
 	struct trace *t = NULL;
 	if (name)
 		snprintf(out->stream, sizeof out->stream, "%s", name);
 	else
 		stream_of_file(out->stream, out->file);
 	TRY(trace_open(&t, out->file));
-	enum err e = store_stream(s, name ? name : out->stream, &stream);
-	if (e == OK)
-		e = run_import(g, s, t, stream, out);
+	enum err e = run_import(g, s, t, name ? name : out->stream, out);
 	trace_close(&t);
 	return e;
 }

@@ -238,6 +238,8 @@ run_explain(struct selected *s, bool count_only, bool as_json)
 	struct plan_segment *p;
 	enum err e;
 	while ((e = plan_next(s->plan, &p)) == OK) {
+		if (p->fault[0])
+			selected_notice(s, p->fault);
 		e = explain_segment(s, p, columns, count_only, &x);
 		plan_release(s->plan, &p);
 		TRY(e);
