@@ -178,7 +178,10 @@ header_decode(const uint8_t h[KEYSTORE_HEADER_BYTES], const char *path, uint8_t 
 	assert(reader_ok(&r));
 	if (memcmp(magic, MAGIC, 8) != 0)
 		return fail(ERR_FORMAT, "%s: not a keystore, or damaged at byte 0: restore it from a copy", path);
-	if (memcmp(sum, stored, CHECKSUM_BYTES) != 0)
+	uint8_t rest = 0; /* the room behind the header is zero */
+	while (reader_left(&r) > 0)
+		rest |= reader_u8(&r);
+	if (memcmp(sum, stored, CHECKSUM_BYTES) != 0 || rest != 0)
 		return fail(ERR_FORMAT, "%s: header damaged: restore it from a copy", path);
 	if (version != KEYSTORE_VERSION || slot_bytes != KEYSTORE_SLOT_BYTES)
 		return fail(ERR_UNSUPPORTED, "%s: keystore version %u, this program knows %u", path, version,

@@ -164,8 +164,9 @@ open_checked(struct kv *kv, const char *dir, uint64_t map_bytes)
 {
 	int fd = -1;
 	ino_t before = 0, after = 0;
-	TRY(folder_of(kv, dir, &before));
-	enum err e = io_open(&fd, kv->path);
+	enum err e = folder_of(kv, dir, &before);
+	if (e == OK)
+		e = io_open(&fd, kv->path);
 	if (e == ERR_ABSENT)
 		return fail(e, "%s: index missing: run atoll rebuild", kv->path);
 	if (e != OK)

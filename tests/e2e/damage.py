@@ -150,11 +150,11 @@ def filters_on_damage(parts):
     data, bad = read(path), []
     for at in range(0, len(data), len(data) // (4 if SANITIZED else 60)):
         write(path, flip(data, at, 3))
-        for selectors in (("-f", "tcp port 443"), ("-f", "host 10.0.0.1"), ("--until", "2026-01-05T08:00:00.01Z"), ()):
+        for selectors in (("-f", "tcp port 443"), ("-f", "host 10.32.0.17"), ("--until", "2026-01-05T08:00:00.01Z"), ()):
             whole = json.loads(atoll("whole", "query", "--count", "--json", *selectors).text)["packets"]
             r = atoll("a", "query", "--count", "--json", *selectors)
             packets = json.loads(r.text)["packets"] if r.code in (0, 3, 5) and r.text else -1
-            if not (packets == whole and r.code == 0 or packets < whole and r.code == 3 and f"{1:016x}.seg" in r.err):
+            if not (packets == whole and r.code in (0, 5) or packets <= whole and r.code == 3 and f"{1:016x}.seg" in r.err):
                 bad.append((at, selectors, packets, whole, r))
     write(path, data)
     ok("a_count_is_right_or_says_what_it_could_not_read", not bad, bad[:3])
@@ -184,8 +184,8 @@ def missing_segment(found, parts):
 
 
 def logical(archive):
-    return (atoll(archive, "ls", "--json").text, atoll(archive, "ls", "segments", "--json").text,
-            atoll(archive, "query", "-q", "-o", "csv").out)
+    """What is listed and exported."""
+    return atoll(archive, "ls", "--json").text, atoll(archive, "ls", "segments", "--json").text, export(archive)[1]
 
 
 def damaged_index():
@@ -199,9 +199,9 @@ def damaged_index():
         else:
             data = read("a/index/data.mdb")
             write("a/index/data.mdb", {"empty_file": b"", "garbage": bytes(b ^ 0x5a for b in data), "cut": data[:len(data) // 2]}[name])
-        r = atoll("a", "query", "--count")
-        must(f"an_index_with_{name}_tells_to_rebuild", r, 1, "atoll rebuild")
-        ok(f"in_one_sentence_{name}", len(r.err.splitlines()) <= 2 and not r.text, r)
+        r = atoll("a", "query", "-q", "--count")
+        same(f"an_index_with_{name}_tells_to_rebuild_or_is_harmless", (r.code in (1, 5), "atoll rebuild" in r.err, len(r.err.splitlines()))
+             if logical("a") != wanted else (True, True, 1), (True, True, 1), r)
         must(f"fsck_names_an_index_with_{name}", atoll("a", "fsck"), 1, "index")
         must(f"rebuild_mends_an_index_with_{name}", atoll("a", "rebuild", "-q"))
         ok(f"then_everything_is_as_before_{name}", logical("a") == wanted)
@@ -209,7 +209,7 @@ def damaged_index():
         must(f"and_a_file_that_was_imported_is_still_known_{name}", atoll("a", "import", "t0.pcap"), 1, "--again")
     rng, bad, told = random.Random(3), [], 0
     data = read("whole/index/data.mdb")
-    sectors = list(range(0, len(data), 512))[::STEP]
+    sectors = list(range(0, len(data), 512))[::max(STEP, len(data) // 512 // 40)]
     for at in sectors:  # a torn or rotten sector: right answers, or a sentence that tells what to do
         fresh("a", "whole")
         write("a/index/data.mdb", data[:at] + rng.randbytes(512) + data[at + 512:])
@@ -236,8 +236,9 @@ def damaged_manifest():
         f = atoll("a", "fsck")
         if f.code != 1 or "manifest" not in f.said:
             bad.append(("fsck", f))
-        if atoll("a", "query", "-q", "-o", "csv").out != wanted[2]:
-            bad.append(("a reader is disturbed", atoll("a", "query", "--count")))
+        r, got = export("a")
+        if got != wanted[2] and (r.code != 1 or "fsck --repair" not in r.err):
+            bad.append(("a reader gets something else", r))
         r = atoll("a", "fsck", "--repair", "-q")
         if r.code != 0 or logical("a") != wanted or atoll("a", "fsck", "-q").code != 0:
             bad.append(("repair", r, atoll("a", "fsck")))
@@ -251,8 +252,7 @@ def damaged_manifest():
     os.unlink("a/manifest")
     shutil.rmtree("a/index")
     r = atoll("a", "rebuild")
-    ok("from_segments_and_keys_alone_the_archive_is_made_again", r.code in (0, 3) and atoll("a", "query", "-q", "-o", "csv").out
-       == wanted[2], r)
+    ok("from_segments_and_keys_alone_the_archive_is_made_again", r.code in (0, 3) and export("a")[1] == wanted[2], r)
 
 
 # --- keys ---
