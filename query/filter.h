@@ -15,7 +15,8 @@
 struct filter;
 
 /* expression NULL or blank matches everything. ERR_USAGE: the sentence names the position (column 1..) and, where known,
- * the fix (`net 10/8`: write 10.0.0.0/8). snaplen as libpcap's pcap_compile. */
+ * the fix (`net 10/8`: write 10.0.0.0/8). Names of hosts and networks are refused: nothing is ever asked of the network.
+ * ERR_LIMIT: longer or deeper than base/limits.h allows. */
 enum err filter_open(struct filter **out, const char *expression);
 void     filter_close(struct filter **f);
 

@@ -13,6 +13,7 @@
 #include "archive/frames.h"
 #include "archive/packet_decode.h"
 #include "archive/packet_encode.h"
+#include "tests/support/draft.h"
 #include "tests/support/filter_cases.h"
 
 #define STREAM_BYTES_MAX 4096u /* a stream may grow to this */
@@ -143,12 +144,46 @@ look(unsigned first)
 
 static const uint16_t linktypes[] = { 1, 101, 113, 1, 0, 276, 105, 1 };
 
+/* A TCP conversation with time stamps and SACK, whose predictions hold mostly: noise has none of that. */
+static void
+add_talk(struct dice *dice, uint32_t records)
+{
+	uint32_t seq[2] = { dice_roll(dice, 1000), 5000 }, stamp[2] = { 100, 900 }, behind[2] = { 0 };
+	uint16_t id[2] = { 1, 7 };
+	struct draft d;
+	for (uint32_t i = 0; i < records; i++) {
+		unsigned dir = dice_roll(dice, 2), payload = dice_roll(dice, 3) * 10;
+		uint8_t options[24] = { 1, 1, 8, 10, [12] = 1, 1, 5, 10 };
+		stamp[dir] += dice_roll(dice, 2) * dice_roll(dice, 400);
+		id[dir] += (uint16_t)(dice_roll(dice, 4) ? 1 : dice_roll(dice, 3) * 256);
+		store_be32(options + 4, stamp[dir]);
+		store_be32(options + 8, dice_roll(dice, 4) ? stamp[!dir] : dice_roll(dice, 5));
+		store_be32(options + 16, seq[!dir] + 10);
+		store_be32(options + 20, seq[!dir] + 20);
+		draft_start(&d);
+		draft_ethernet(&d, 0x0800);
+		draft_ip4(&d, dir ? 2 : 1, dir ? 1 : 2, 6, NULL, 0);
+		store_be16(d.p + d.ip_at + 4, id[dir]);
+		draft_tcp(&d, dir ? 80 : 4000, dir ? 4000 : 80, seq[dir] + dice_roll(dice, 8) / 7,
+		          dice_roll(dice, 3) ? seq[!dir] : behind[!dir], 16, options, dice_roll(dice, 4) ? 12 : 24);
+		draft_fill(&d, payload);
+		draft_finish(&d);
+		if (dice_roll(dice, 6) == 0)
+			d.p[d.l4_at + 17] ^= 1;
+		draft_add(&d, frames, 0, 1);
+		behind[dir] = seq[dir];
+		seq[dir] += payload;
+	}
+}
+
 static void
 make_planes(uint32_t seed)
 {
 	struct dice dice = { seed };
 	frames_reset(frames);
 	uint32_t records = 1 + dice_roll(&dice, RECORDS_MAX);
+	if (dice_roll(&dice, 2))
+		add_talk(&dice, dice_roll(&dice, records + 1));
 	while (frames->count < records)
 		make_frames(frames, &dice, linktypes[dice_roll(&dice, 8)], 1 + dice_roll(&dice, 30));
 	frames->count = records;
