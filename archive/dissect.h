@@ -27,7 +27,7 @@ enum linktype {
 	LINK_SLL2 = 276,      /* Linux cooked v2 */
 };
 
-#define DISSECT_TAGS_MAX    8u   /* VLAN tags plus MPLS labels; a frame with more is opaque */
+#define DISSECT_TAGS_MAX    8u   /* VLAN tags, and as many MPLS labels; a frame with more is opaque */
 #define DISSECT_EXTENSIONS_MAX 255u /* bytes of IPv6 extension headers; a packet with more is opaque */
 #define DISSECT_TUNNELS_MAX 8u   /* nested IP headers that dissect_headers_end() follows */
 
