@@ -1,7 +1,7 @@
 /* The segment filter: which addresses a segment can hold, in about ten bits each. A host or net query asks it before the
  * segment's file is opened.
  *
- * A Bloom filter over keyed hashes (SipHash-2-4-128 under keystore_derive("segment filter"), so that a stolen index tells
+ * A Bloom filter over keyed hashes (SipHash-2-4-128 under half of keystore_derive("catalogue"), so that a stolen index tells
  * nothing) of every distinct IPv4 address and its /16 and /24, and every IPv6 address and its /48 and /64. All bits of a
  * term lie in one sector of 512 bytes, whose last four bytes are a check: a lookup reads and verifies one sector, and
  * damage is noticed before it can hide a packet. Ten bits per term and seven probes: less than 1 % false positives

@@ -260,11 +260,11 @@ static void
 refuses_windows_above_the_limit(void **state)
 {
 	(void)state;
-	uint8_t zstd[] = { 0x28, 0xb5, 0x2f, 0xfd, 0, (26 - 10) << 3, 9, 0, 0, 'x' }, got[64];
+	uint8_t zstd[] = { 0x28, 0xb5, 0x2f, 0xfd, 0, (27 - 10) << 3, 9, 0, 0, 'x' }, got[64];
 	enum err e;
 	assert_int_equal(unpack(zstd, sizeof zstd, 0, 8, got, 8, &e), 1);
 	assert_int_equal(e, END);
-	zstd[5] = (27 - 10) << 3;
+	zstd[5] = (28 - 10) << 3;
 	assert_int_equal(unpack(zstd, sizeof zstd, 0, 8, got, 8, &e), 0);
 	assert_int_equal(e, ERR_LIMIT);
 	assert_non_null(strstr(err_text(), "zstd -dc"));
