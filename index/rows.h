@@ -67,6 +67,7 @@ enum segment_state {
 	F(le64, begun_ns, "when this run began")                                                \
 	F(le64, records, "of the input that are committed: where an interrupted import goes on") \
 	F(u8, complete, "1 when the whole input was imported")                                  \
+	F(u8, headers_only, "1 when packets were cut after their headers")                      \
 	F(le32, runs, "1.. (more than one with --again)")                                       \
 	F(title, title, "file name")
 

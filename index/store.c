@@ -221,7 +221,7 @@ import_refuse(const struct import_row *row, const char *stream)
 
 enum err
 store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], const char *title, uint32_t stream,
-                   bool again, struct import_row *import)
+                   bool headers_only, bool again, struct import_row *import)
 {
 	struct import_row row = { 0 };
 	struct stream_row named = { 0 };
@@ -240,11 +240,14 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
 		if (row.stream != stream)
 			return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", named.name,
 			            named.name);
+		if (row.headers_only != headers_only)
+			return fail(ERR_USAGE, "its import %s --headers-only was interrupted: go on %s it",
+			            row.headers_only ? "with" : "without", row.headers_only ? "with" : "without");
 		*import = row;
 		return OK;
 	}
 	uint32_t runs = known ? row.runs + 1 : 1;
-	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .runs = runs };
+	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .headers_only = headers_only, .runs = runs };
 	memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
 	size_t n = strlen(title), skip = n >= sizeof row.title ? n - sizeof row.title + 1 : 0;
 	snprintf(row.title, sizeof row.title, "%s", title + skip);

@@ -14,6 +14,7 @@ struct plan {
 	struct candidate {
 		struct segment_row row;
 		uint32_t stream;
+		struct plan_said said;
 	} *candidates;
 	uint32_t candidate_count, candidate_room, next;
 	struct span narrowed;
@@ -109,7 +110,7 @@ add_candidate(struct plan *p, const struct segment_row *row, uint32_t stream)
 		p->candidates = v;
 		p->candidate_room = room;
 	}
-	p->candidates[p->candidate_count++] = (struct candidate){ *row, stream };
+	p->candidates[p->candidate_count++] = (struct candidate){ .row = *row, .stream = stream };
 	return OK;
 }
 
@@ -288,12 +289,15 @@ pick_blocks(struct plan *p, struct plan_segment *s)
 }
 
 static enum err
-open_candidate(struct plan *p, const struct candidate *c, struct plan_segment **out)
+open_candidate(struct plan *p, struct candidate *c, struct plan_segment **out)
 {
+	if (c->said.unreadable)
+		return OK;
 	struct plan_segment *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
 	s->stream = c->stream;
+	s->said = &c->said;
 	s->span = p->narrowed;
 	if (c->row.hidden_until_ns > s->span.from_ns)
 		s->span.from_ns = c->row.hidden_until_ns;
@@ -302,8 +306,10 @@ open_candidate(struct plan *p, const struct candidate *c, struct plan_segment **
 		e = pick_blocks(p, s);
 	if (e != OK || s->blocks == 0) {
 		plan_release(p, &s);
+		c->said.unreadable = e == ERR_FORMAT || e == ERR_DENIED || e == ERR_UNSUPPORTED;
 		if (e == ERR_ABSENT) {
-			p->counts.segments_missing++;
+			p->counts.segments_missing += !c->said.missing;
+			c->said.missing = true;
 			return OK;
 		}
 		return e;
@@ -317,7 +323,7 @@ plan_next(struct plan *p, struct plan_segment **out)
 {
 	*out = NULL;
 	while (!*out && p->next < p->candidate_count) {
-		const struct candidate *c = &p->candidates[p->next++];
+		struct candidate *c = &p->candidates[p->next++];
 		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns))
 			TRY(open_candidate(p, c, out));
 	}

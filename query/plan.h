@@ -35,12 +35,19 @@ struct plan_counts {
 	uint64_t blocks_left, records_left;
 };
 
+/* What was said of a segment already: a plan that is narrowed to one window of time after another says it once. */
+struct plan_said {
+	bool missing, unreadable, fault;
+	uint64_t damaged, refused;   /* blocks */
+};
+
 struct plan_segment {
 	struct segment *segment;     /* open; owned by the plan until plan_release() */
 	uint32_t stream;             /* index into plan_streams() */
 	uint64_t blocks;             /* to look at, one bit each */
 	struct span span;            /* the request's, less what was removed from this segment */
 	unsigned users;
+	struct plan_said *said;      /* the plan's */
 	char fault[ERR_TEXT_BYTES];  /* why its tables could not be asked, so that all blocks in time are looked at; "" */
 };
 

@@ -246,5 +246,7 @@ records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct 
 {
 	if (plan_streams_used(p) <= 1)
 		return run_in_capture_order(p, f, jobs, sink, counts);
-	return run_in_time_order(p, f, jobs, sink, counts);
+	/* The pool takes the room of a worker and a half. */
+	unsigned n = scan_jobs(jobs);
+	return run_in_time_order(p, f, n < RECORDS_MERGE_JOBS_MAX ? n : RECORDS_MERGE_JOBS_MAX, sink, counts);
 }

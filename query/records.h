@@ -12,6 +12,7 @@
 
 /* The columns that it reads besides the filter's. */
 #define RECORD_COLUMNS ((unsigned)(BATCH_BYTES | BATCH_TIME | BATCH_WIRE_LEN))
+#define RECORDS_MERGE_JOBS_MAX 2u
 #define RECORDS_POOL_RECORDS (512u << 10) /* 32 MB of descriptions */
 #define RECORDS_POOL_BYTES   (64u << 20)  /* holds every record of at most RECORD_BYTES_MAX */
 

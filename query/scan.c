@@ -97,7 +97,8 @@ take(struct scan *s, struct task *t)
 			return false;
 		}
 		s->current->users = 1;
-		if (s->current->fault[0]) {
+		if (s->current->fault[0] && !s->current->said->fault) {
+			s->current->said->fault = true;
 			s->counts->damaged++;
 			s->sink->notice(s->sink->arg, s->current->fault);
 		}
@@ -227,13 +228,18 @@ work(struct worker *w, struct task *t)
 	if (!s->stop) {
 		if (e == OK && b.selected)
 			e = s->sink->deliver(s->sink->arg, w->number, &b);
-		if (b.batch && filter_refused(w->filter)) {
+		struct plan_said *said = t->segment->said;
+		uint64_t bit = (uint64_t)1 << t->block;
+		if (b.batch && filter_refused(w->filter) && !(said->refused & bit)) {
+			said->refused |= bit;
 			s->counts->refused++;
 			s->sink->notice(s->sink->arg, filter_refused(w->filter));
 		}
-		if (is_damage(e))
+		if (is_damage(e) && !(said->damaged & bit)) {
+			said->damaged |= bit;
 			report_damage(s);
-		else if (e != OK)
+		}
+		if (e != OK && !is_damage(e))
 			scan_fail(s, e);
 		s->counts->blocks++;
 		s->counts->records += b.info->records;

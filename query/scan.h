@@ -9,7 +9,7 @@
 
 #include "query/plan.h"
 
-#define SCAN_JOBS_MAX 16u
+#define SCAN_JOBS_MAX 4u /* each may hold a block of 16 MiB packed, unpacked and rebuilt: four stay below 256 MiB */
 
 /* One block with at least one selected record. */
 struct scan_block {

@@ -1,4 +1,7 @@
 /* atoll: the command line. Each verb is a file tools/verb_*.c. */
+#include <fcntl.h>
+#include <stdlib.h>
+
 #include "base/interrupt.h"
 #include "tools/verbs.h"
 
@@ -14,6 +17,16 @@ static const struct verb *const verbs[] = {
 	&verb_init, &verb_import, &verb_ls, &verb_stat, &verb_query, &verb_export, &verb_rm, &verb_fsck, &verb_rebuild, NULL,
 };
 
+/* Started without one of them (`atoll ... >&-`), the next file that is opened, the keystore say, would get its number, and
+ * messages would be written into it. What stands in for it can not be used, so that writing there still fails. */
+static void
+standard_streams_fill(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+			abort();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -24,6 +37,7 @@ main(int argc, char **argv)
 		.common = common,
 		.verbs = verbs,
 	};
+	standard_streams_fill();
 	interrupt_watch();
 	return options_main(&program, argc, argv);
 }

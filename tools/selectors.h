@@ -11,7 +11,7 @@
 #define SELECTOR_OPTIONS                                                                                       \
 	{ "from", 0, OPTION_TEXT, "T", NULL, "from this time on: RFC 3339, epoch seconds, now-6h" },           \
 	{ "until", 0, OPTION_TEXT, "T", NULL, "up to, not including, this time" },                             \
-	{ "stream", 's', OPTION_LIST, "NAME", NULL, "only this stream; may be given again" },                  \
+	{ "stream", 's', OPTION_LIST, "NAME", NULL, "only this stream" },                  \
 	{ "filter", 'f', OPTION_TEXT, "EXPR", NULL, "pcap-filter expression: \"tcp port 443 and net 10.0.0.0/8\"" }, \
 	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads (default: one for each processor)" }
 

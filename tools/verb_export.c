@@ -1,4 +1,6 @@
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/human.h"
@@ -38,10 +40,9 @@ write_record(void *arg, const struct record *r)
 {
 	struct export *x = arg;
 	uint32_t id;
-	if (tracefile_records(x->file) == x->limit)
-		return END;
 	TRY(find_interface(x, r, &id));
-	return tracefile_append(x->file, id, r->ts_ns, r->wire_len, r->cap_len, r->bytes);
+	TRY(tracefile_append(x->file, id, r->ts_ns, r->wire_len, r->cap_len, r->bytes));
+	return tracefile_records(x->file) == x->limit ? END : OK;
 }
 
 static void
@@ -97,6 +98,25 @@ run_export(struct selected *s, const struct given *g, const char *path, enum tra
 	return selected_outcome(s, packets > 0);
 }
 
+/* An output inside the archive could take the place of its owner key. */
+static enum err
+not_in_archive(const struct given *g, const char *path)
+{
+	const char *dir, *key = given_text(g, "key-file", NULL);
+	char folder[PATH_BYTES], archive[PATH_MAX], place[PATH_MAX], key_place[PATH_MAX];
+	TRY(given_archive_dir(&dir, g));
+	const char *slash = strrchr(path, '/');
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	if (!realpath(dir, archive) || !realpath(folder, place))
+		return OK; /* opening them says what is wrong */
+	size_t n = strlen(archive);
+	if (strncmp(place, archive, n) == 0 && (place[n] == '/' || place[n] == 0))
+		return fail(ERR_USAGE, "%s lies in the archive itself: name another place", path);
+	if (key && realpath(key, key_place) && realpath(path, place) && strcmp(place, key_place) == 0)
+		return fail(ERR_USAGE, "%s is the owner key: name another place", path);
+	return OK;
+}
+
 static enum err
 run(const struct given *g)
 {
@@ -114,6 +134,9 @@ run(const struct given *g)
 		format = TRACEFILE_PCAPNG;
 	else if (strcmp(name, "pcap") != 0)
 		return fail(ERR_USAGE, "--format %s: there is pcap and pcapng", name);
+	if (given_count(g, "limit", 1) == 0)
+		return fail(ERR_USAGE, "--limit 0: at least 1");
+	TRY(not_in_archive(g, path));
 	TRY(selected_open(&s, g, "export"));
 	selected_echo(&s);
 	enum err e = run_export(&s, g, path, format);

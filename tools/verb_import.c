@@ -76,14 +76,22 @@ find_stream(const struct given *g, struct store *s, const uint8_t print[FINGERPR
 {
 	struct catalogue *c = archive_catalogue(store_archive(s));
 	struct import_row row;
+	struct stream_row there;
 	TRY(catalogue_begin(c));
 	enum err e = catalogue_import(c, print, &row);
+	bool known = e == OK;
+	if (known)
+		e = catalogue_stream(c, row.stream, &there);
 	catalogue_end(c);
-	if (e == OK && row.complete && !given_flag(g, "again")) {
-		*stream = row.stream;
-		return OK;
-	}
-	return e == OK || e == ERR_ABSENT ? store_stream(s, name, stream) : e;
+	if (e != OK && e != ERR_ABSENT)
+		return e;
+	if (!known || (row.complete && given_flag(g, "again")))
+		return store_stream(s, name, stream);
+	if (!row.complete && strcmp(there.name, name) != 0)
+		return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", there.name,
+		            there.name);
+	*stream = row.stream;
+	return OK;
 }
 
 static enum err
@@ -94,8 +102,12 @@ run_import(const struct given *g, struct store *s, struct trace *t, const char *
 	struct show show;
 	uint32_t stream;
 	TRY(fingerprint(out->file, print));
-	TRY(find_stream(g, s, print, name, &stream));
-	TRY(store_import_begin(s, print, trace_name(t), stream, given_flag(g, "again"), &import));
+	enum err e = find_stream(g, s, print, name, &stream);
+	if (e == OK)
+		e = store_import_begin(s, print, trace_name(t), stream, given_flag(g, "headers-only"), given_flag(g, "again"),
+		                       &import);
+	if (e != OK)
+		return fail_prefix(e, "%s: ", trace_name(t));
 	out->already = import.records;
 	struct intake_options options = {
 		.jobs = (unsigned)given_count(g, "jobs", 0),
@@ -104,7 +116,7 @@ run_import(const struct given *g, struct store *s, struct trace *t, const char *
 		.arg = &show,
 	};
 	progress_init(&show.progress, trace_name(t), "packets", trace_size(t), given_flag(g, "quiet"));
-	enum err e = intake_run(s, t, stream, &import, &options, &out->result);
+	e = intake_run(s, t, stream, &import, &options, &out->result);
 	progress_fini(&show.progress);
 	if (e == OK)
 		e = store_import_finish(s, &import);
@@ -193,6 +205,12 @@ import_all(const struct given *g, struct store *s)
 	for (unsigned k = 0; k < n; k++) {
 		struct imported i = { .file = files[k] };
 		import_and_report(g, s, &i, as_json ? &j : NULL);
+		/* A file of which nothing can be read is damage like any other. */
+		if (i.error == ERR_FORMAT || i.error == ERR_LIMIT || i.error == ERR_UNSUPPORTED) {
+			fprintf(stderr, "atoll import: %s\n", i.sentence);
+			damaged++;
+			continue;
+		}
 		damaged += i.result.damaged;
 		good += i.error == OK || i.result.records > 0;
 		failed += i.error != OK;

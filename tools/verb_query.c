@@ -16,7 +16,6 @@ struct rows {
 	enum output output;
 	struct table *table;
 	uint64_t limit, count;
-	bool cut;                      /* there was more than limit */
 };
 
 /* --- rows --- */
@@ -90,19 +89,17 @@ print_record(void *arg, const struct record *r)
 {
 	struct rows *out = arg;
 	struct packet_row row;
-	if (out->count == out->limit) {
-		out->cut = true;
-		return END;
-	}
 	out->count++;
 	packet_row_read(&row, r);
 	if (out->output == OUTPUT_TABLE)
-		return print_table_row(out, &row);
-	if (out->output == OUTPUT_CSV)
+		TRY(print_table_row(out, &row));
+	else if (out->output == OUTPUT_CSV)
 		print_csv_row(out, &row);
 	else
 		print_json_row(out, &row);
-	return ferror(stdout) ? fail_errno("standard output") : OK;
+	if (ferror(stdout))
+		return fail_errno("standard output");
+	return out->count == out->limit ? END : OK;
 }
 
 static void
@@ -129,7 +126,7 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 		closed = fail_errno("standard output");
 	TRY(e);
 	TRY(closed);
-	if (out.cut && !s->quiet)
+	if (out.count == out.limit && !s->quiet)
 		fprintf(stderr, "stopped at %llu packets (--limit)\n", (unsigned long long)out.limit);
 	return selected_outcome(s, out.count > 0);
 }
@@ -237,20 +234,25 @@ run_explain(struct selected *s, bool count_only, bool as_json)
 	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;
-	while ((e = plan_next(s->plan, &p)) == OK) {
-		if (p->fault[0])
+	while ((e = plan_next(s->plan, &p)) != END) {
+		if (e == OK && p->fault[0])
 			selected_notice(s, p->fault);
-		e = explain_segment(s, p, columns, count_only, &x);
+		s->counts.damaged += e == OK && p->fault[0];
+		if (e == OK)
+			e = explain_segment(s, p, columns, count_only, &x);
 		plan_release(s->plan, &p);
-		TRY(e);
+		if (e == ERR_FORMAT || e == ERR_DENIED || e == ERR_UNSUPPORTED) {
+			s->counts.damaged++;
+			selected_notice(s, err_text());
+		} else if (e != OK) {
+			return e;
+		}
 	}
-	if (e != END)
-		return e;
 	if (as_json)
 		explain_json(s, &x);
 	else
 		explain_text(s, &x);
-	return OK;
+	return selected_outcome(s, true);
 }
 
 /* --- */
@@ -275,6 +277,8 @@ run(const struct given *g)
 	enum output output;
 	bool count = given_flag(g, "count"), explain = given_flag(g, "explain"), as_json = given_flag(g, "json");
 	TRY(output_of(g, &output));
+	if (given_count(g, "limit", 1) == 0)
+		return fail(ERR_USAGE, "--limit 0: at least 1");
 	TRY(selected_open(&s, g, "query"));
 	selected_echo(&s);
 	enum err e = explain ? run_explain(&s, count, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);

@@ -10,6 +10,7 @@ from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
 KINDS = "kill", "torn", "after", "errno:EIO", "errno:ENOSPC", "short"
+FULL = "errno:ENOSPC+"  # that step and all later ones
 PARTS = ["format", "index", "keystore", "manifest", "owner.key", "segments"]
 KILLED = ("kill", "torn", "after")
 
@@ -48,10 +49,10 @@ def walk(name, steps, case, kinds=KINDS):
     for kind in kinds:
         bad = []
         for n in range(1, steps + 1):
-            words = case(kind, f"{kind}:{n}")
+            words = case(kind, f"{kind[:-1]}:{n}+" if kind == FULL else f"{kind}:{n}")
             if words:
                 bad.append(f"step {n}: {shown(words)}")
-        ok(f"{name}_survives_{kind.replace(':', '_')}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
+        ok(f"{name}_survives_{kind.replace(':', '_').replace('+', '_from_there_on')}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
 
 
 def sound(archive, *allowed):
@@ -109,7 +110,7 @@ def imports():
     fresh("A", "fresh")
     steps = steps_of("A", ATOLL, "-A", "A", "import", "--stream", "s", "a.pcap", "b.pcap")
     ok("an_import_has_many_steps", steps >= 40, steps)
-    walk("import", steps, import_case(wholes))
+    walk("import", steps, import_case(wholes), KINDS + (FULL,))
 
 
 # --- rm ---

@@ -206,6 +206,26 @@ def readers_beside_an_import():
     must("fsck_finds_nothing_after_all_that", atoll(a, "fsck", "-q"))
 
 
+# --- too few descriptors, too little memory ---
+
+def exhausted():
+    """Every limit gives an error in one sentence and harms nothing."""
+    a, bad, failed = init("exhausted"), [], 0
+    must("imports_without_limits", atoll(a, "import", "-q", "--stream", "s", "small.pcap"))
+    wanted = records("small.pcap")
+    for limit in [f"--nofile={n}" for n in range(4, 14)] + [f"--as={n << 20}" for n in (12, 24, 48, 96, 150, 200, 300, 400, 500)]:
+        for verb in ["query", "--count", "-f", "tcp"], ["export", "--raw", "-q", "-o", "limited.pcap"], ["rebuild", "-q"], \
+                ["import", "-q", "--again", "--stream", "t", "small.pcap"], ["rm", "-q", "-s", "t", "--until", "now"]:
+            r = run("prlimit", limit, ATOLL, "-A", a, *verb)
+            failed += r.code != 0
+            if r.code not in (0, 1, 5) or (r.code and len(r.err.splitlines()) > 2):
+                bad.append((limit, verb[0], r))
+        r = atoll(a, "fsck", "-q")
+        if r.code != 0 or exported(a, "-s", "s") != wanted:
+            bad.append((limit, "fsck or export", r))
+    ok("too_few_descriptors_or_too_little_memory_harms_nothing", not bad and failed > 20, failed, bad[:3])
+
+
 scratch()
 if SANITIZED:
     skip("all_of_it", "it is about time and room, which a sanitized program changes")
@@ -217,6 +237,7 @@ PACKETS = int(run("tcpdump", "--count", "-r", "big.pcap").text.split()[0]) if ha
 interrupted(everything)
 failing_reads(everything)
 two_writers()
+exhausted()
 readers_beside_an_import()
 full_disk(everything)
 finish()

@@ -219,6 +219,20 @@ def output_files():
         must("also_as_pcapng", r, 0, f"^{len(t.whole('t.pcap'))} packets")
 
 
+def closed_streams():
+    """Without standard input, output or error, nothing is written into the archive's files instead."""
+    for closed in ("1>&-",), ("2>&-",), ("1>&-", "2>&-"), ("0<&-", "1>&-", "2>&-"):
+        name = f"without_{'_'.join(c[0] for c in closed)}"
+        a = init("closed")
+        for verb in "import cut.pcap t.pcap t.pcap", "query", "export --raw -o closed.pcap", "rm -s nothere --until now", "stat":
+            run("sh", "-c", f"'{ATOLL}' -A {a} {verb} {' '.join(closed)}")
+        must(f"the_archive_is_whole_{name}", atoll(a, "fsck", "-q"))
+        same(f"all_packets_are_there_{name}", json.loads(atoll(a, "query", "--count", "--json", "-s", "t").text)["packets"],
+             len(t.whole("t.pcap")))
+        r = run("sh", "-c", f"'{ATOLL}' -A {a} stat {' '.join(closed)}")
+        ok(f"output_that_goes_nowhere_is_an_error_{name}", r.code == (1 if "1>&-" in closed else 0), r)
+
+
 def on_a_terminal(*command, env=None):
     """What a program writes to a terminal."""
     environment = dict(os.environ, TERM="xterm", **(env or {}))
@@ -260,5 +274,6 @@ json_shapes()
 packed()
 twice()
 output_files()
+closed_streams()
 terminal()
 finish()

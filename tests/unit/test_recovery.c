@@ -50,7 +50,7 @@ static enum err
 walk_imports(struct store *s, uint32_t stream, int ack)
 {
 	struct import_row import;
-	enum err e = store_import_begin(s, fingerprint, "walk.pcap", stream, false, &import);
+	enum err e = store_import_begin(s, fingerprint, "walk.pcap", stream, false, false, &import);
 	if (e == ERR_EXISTS)
 		return OK;
 	if (e != OK)

@@ -91,7 +91,7 @@ fill(uint64_t from, uint32_t count)
 	uint32_t stream;
 	MUST(store_open(&s, dir, NULL));
 	MUST(store_stream(s, "eth0", &stream));
-	MUST(store_import_begin(s, fingerprint, "a file.pcap", stream, true, &import));
+	MUST(store_import_begin(s, fingerprint, "a file.pcap", stream, false, true, &import));
 	for (uint32_t i = 0; i < count; i++) {
 		struct test_segment t = { .first_ns = (from + i) * SECOND, .blocks = 2, .per_block = 50, .host = (uint8_t)i };
 		MUST(test_segment_commit(s, stream, &t, &import, 0));
@@ -241,7 +241,7 @@ an_import_is_known_again_and_goes_on_where_it_stopped(void **state)
 	MUST(store_open(&s, dir, NULL));
 	MUST(store_stream(s, "one", &stream));
 	MUST(store_stream(s, "two", &other));
-	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, &import));
+	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import));
 	assert_int_equal(import.records, 0);
 	MUST(test_segment_commit(s, stream, &t, &import, 0));
 	store_close(&s); /* interrupted */
@@ -249,17 +249,17 @@ an_import_is_known_again_and_goes_on_where_it_stopped(void **state)
 	uint32_t again;
 	MUST(store_stream(s, "one", &again));
 	assert_int_equal(again, stream);
-	assert_int_equal(store_import_begin(s, fingerprint, "x.pcap", other, false, &import), ERR_USAGE);
+	assert_int_equal(store_import_begin(s, fingerprint, "x.pcap", other, false, false, &import), ERR_USAGE);
 	assert_non_null(strstr(err_text(), "--stream one"));
-	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, &import));
+	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import));
 	assert_int_equal(import.records, 70);
 	MUST(test_segment_commit(s, stream, &t, &import, 0));
 	MUST(store_import_finish(s, &import));
-	assert_int_equal(store_import_begin(s, fingerprint, "y.pcap", stream, false, &import), ERR_EXISTS);
+	assert_int_equal(store_import_begin(s, fingerprint, "y.pcap", stream, false, false, &import), ERR_EXISTS);
 	assert_non_null(strstr(err_text(), "x.pcap"));
 	assert_non_null(strstr(err_text(), "--again"));
 	assert_non_null(strstr(err_text(), "140 records"));
-	MUST(store_import_begin(s, fingerprint, "y.pcap", other, true, &import));
+	MUST(store_import_begin(s, fingerprint, "y.pcap", other, false, true, &import));
 	assert_int_equal(import.records, 0);
 	assert_int_equal(import.runs, 2);
 	store_close(&s);
