@@ -207,8 +207,11 @@ import_all(const struct given *g, struct store *s)
 		import_and_report(g, s, &i, as_json ? &j : NULL);
 		/* A file of which nothing can be read is damage like any other. */
 		if (i.error == ERR_FORMAT || i.error == ERR_LIMIT || i.error == ERR_UNSUPPORTED) {
-			fprintf(stderr, "atoll import: %s\n", i.sentence);
 			damaged++;
+			if (n > 1)
+				fprintf(stderr, "atoll import: %s\n", i.sentence);
+			else
+				memcpy(sentence, i.sentence, sizeof sentence);
 			continue;
 		}
 		damaged += i.result.damaged;
@@ -236,6 +239,8 @@ import_all(const struct given *g, struct store *s)
 		            first == ERR_INTERRUPTED || first == ERR_FULL ? "; the same command goes on from here" : "");
 	if (failed)
 		return fail(ERR_PARTIAL, "%s", sentence);
+	if (*sentence)
+		return fail(ERR_PARTIAL, "%s", sentence); /* the only file, and nothing of it could be read */
 	if (damaged)
 		return fail(ERR_PARTIAL, "%u of %u files could not be read to the end; what came before is kept", damaged, n);
 	return OK;

@@ -114,29 +114,29 @@ def flipped():
 def no_traces():
     a = init("none")
     cases = {
-        "empty": (b"", 1, "empty"),
-        "one_byte": (b"\xa1", 1, r"byte 0.*begins with a1"),
-        "half_a_header": (b"\xd4\xc3\xb2\xa1\2\0\4\0\0\0", 1, "ends at byte 10"),
-        "text": (b"hello world, this is no trace\n" * 10, 1, "not a pcap or pcapng file at byte 0"),
-        "zip": (b"PK\3\4" + bytes(100), 1, "zip"),
-        "snoop": (b"snoop\0\0\0" + bytes(100), 1, "snoop"),
-        "another_version": (b"\xd4\xc3\xb2\xa1\3\0\0\0" + bytes(16), 1, "version 3.0"),
-        "zeros": (bytes(100000), 1, "byte 0"),
-        "gzip_of_nothing": (None, 1, "empty"),
-        "gzip_of_text": (None, 1, "not a pcap or pcapng file"),
+        "empty": (b"", "empty"),
+        "one_byte": (b"\xa1", r"byte 0.*begins with a1"),
+        "half_a_header": (b"\xd4\xc3\xb2\xa1\2\0\4\0\0\0", "ends at byte 10"),
+        "text": (b"hello world, this is no trace\n" * 10, "not a pcap or pcapng file at byte 0"),
+        "zip": (b"PK\3\4" + bytes(100), "zip"),
+        "snoop": (b"snoop\0\0\0" + bytes(100), "snoop"),
+        "another_version": (b"\xd4\xc3\xb2\xa1\3\0\0\0" + bytes(16), "version 3.0"),
+        "zeros": (bytes(100000), "byte 0"),
+        "gzip_of_nothing": (None, "empty"),
+        "gzip_of_text": (None, "not a pcap or pcapng file"),
     }
-    for name, (data, code, words) in cases.items():
+    for name, (data, words) in cases.items():
         if data is None:
             data = run("gzip", "-c", stdin=b"" if name.endswith("nothing") else b"hello\n" * 100).out
         with open(name, "wb") as f:
             f.write(data)
         r = atoll(a, "import", name)
-        must(f"refuses_{name}", r, code, name, words)
-        ok(f"in_one_sentence_{name}", len(r.err.splitlines()) == 1 and not r.text, r)
+        must(f"refuses_{name}", r, 3, name, words)
+        ok(f"in_a_sentence_and_a_summary_{name}", len(r.err.splitlines()) == 2 and not r.text, r)
         r = atoll(a, "import", "--stream", "s", "-", stdin=data)
-        must(f"refuses_{name}_on_standard_input", r, code, "standard input")
-    must("refuses_nothing_on_standard_input", atoll(a, "import", "--stream", "s", "-"), 1, "standard input: empty")
-    must("refuses_a_device_that_is_no_trace", atoll(a, "import", "/dev/zero", timeout=20), 1, "not a pcap or pcapng file")
+        must(f"refuses_{name}_on_standard_input", r, 3, "standard input")
+    must("refuses_nothing_on_standard_input", atoll(a, "import", "--stream", "s", "-"), 3, "standard input: empty")
+    must("refuses_a_device_that_is_no_trace", atoll(a, "import", "/dev/zero", timeout=20), 3, "not a pcap or pcapng file")
     same("nothing_of_it_is_in_the_archive", json.loads(atoll(a, "stat", "--json").text)["packets"], 0)
     same("nor_a_stream_of_it", json.loads(atoll(a, "ls", "--json").text)["streams"], [])
 
@@ -164,7 +164,7 @@ def bombs():
         if r.code == 0:
             same(f"reads_{name}", json.loads(atoll(a, "query", "--count", "--json", "-s", name).text)["packets"], 400)
         else:
-            must(f"refuses_{name}", r, 1, name, r"window|memory|limit")
+            must(f"refuses_{name}", r, 3, name, r"window|memory|limit")
         bounded(name, r)
     with open("claim", "wb") as f:
         f.write(head + b"\1\0\0\0\1\0\0\0\xff\xff\xff\x7f\xff\xff\xff\x7f" + bytes(1000))
@@ -212,8 +212,8 @@ def hostile():
     must("exports_what_was_kept_of_them", r)
     same("all_of_it", len(t.whole("out.pcapng")), kept)
     r = atoll(a, "query", "--count", "--json", "-f", "tcp or udp or vlan or ip6 protochain 6 or ether[20:4] = 7 or host 10.0.0.1")
-    # libpcap has no filters for some link types that are among them
-    ok("a_filter_runs_over_it", r.code == 0 or (r.code in (2, 3) and "link type" in r.err), r)
+    # libpcap has no filters for some link types that are among them: these do not match, and that is said
+    ok("a_filter_runs_over_it", r.code == 3 and "link type" in r.err and json.loads(r.text)["packets"] > 1000, r)
     r = atoll(a, "query", "-q", "-o", "csv")
     ok("rows_of_it_can_be_shown", r.code == 0 and len(r.text.splitlines()) == kept + 1, r.code, r.err)
     if not have("tcpdump"):

@@ -184,8 +184,8 @@ def rebuilds():
                 return f"was not killed: {r}"
             if r.code not in (-9, 0, 1, 3):
                 return r
-            # what a half-done rebuild leaves is the next one's to remove
-            words = sound("A", "index.new") if source == "full" or r.code == 0 else None
+            # what a killed rebuild leaves is the next one's to remove
+            words = sound("A", *["index.new"] * (kind in KILLED)) if source == "full" or r.code == 0 else None
             if words:
                 return words
             r = atoll("A", "rebuild", "-q")
