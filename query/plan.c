@@ -300,6 +300,8 @@ open_candidate(struct plan *p, const struct candidate *c, struct plan_segment **
 	enum err e = archive_open_segment(p->archive, &c->row, &s->segment);
 	if (e == OK)
 		e = pick_blocks(p, s);
+	if (e == OK && !s->fault[0])
+		snprintf(s->fault, sizeof s->fault, "%s", segment_fault(s->segment));
 	if (e != OK || s->blocks == 0) {
 		plan_release(p, &s);
 		if (e == ERR_ABSENT) {
