@@ -7,6 +7,7 @@
 #include "archive/packet_decode.h"
 #include "archive/postings.h"
 #include "archive/seal.h"
+#include "archive/segment_clear.h"
 #include "archive/segment_format.h"
 #include "base/io.h"
 
@@ -44,106 +45,6 @@ struct block_decoder {
 	uint8_t *stored;
 	size_t room;
 };
-
-struct trailer {
-#define F(codec, type, field, description) type field;
-	SEGMENT_TRAILER(F)
-#undef F
-	struct segment_name name;
-	uint8_t root[SEGMENT_HASH_BYTES];
-};
-
-/* Check and version of a part in the clear: n bytes. */
-static enum err
-check_clear(const uint8_t *p, size_t n, const char *part, const char *path)
-{
-	uint8_t check[8];
-	short_hash(p, n - 8, check);
-	if (memcmp(check, p + n - 8, 8) != 0)
-		return fail(ERR_FORMAT, "%s: the %s is damaged", path, part);
-	if (load_le32(p + 4) != SEGMENT_VERSION)
-		return fail(ERR_UNSUPPORTED, "%s: segment format version %u; this program knows version %u", path,
-		            load_le32(p + 4), SEGMENT_VERSION);
-	return OK;
-}
-
-static enum err
-read_header(int fd, const char *path, struct segment_name *name)
-{
-	uint8_t bytes[SEGMENT_HEADER_BYTES];
-	TRY(io_pread(fd, bytes, sizeof bytes, 0, path));
-	struct {
-#define F(codec, type, field, description) type field;
-		SEGMENT_HEADER(F)
-#undef F
-	} h;
-	struct reader r = reader_of(bytes, sizeof bytes);
-#define F(codec, type, field, description) h.field = reader_##codec(&r);
-	SEGMENT_HEADER(F)
-#undef F
-	if (h.magic != SEGMENT_MAGIC)
-		return fail(ERR_FORMAT, "%s: not a segment file", path);
-	TRY(check_clear(bytes, sizeof bytes, "header", path));
-	*name = (struct segment_name){ .id = h.id, .key_slot = h.key_slot, .stream = h.stream };
-	memcpy(name->archive, reader_view(&r, ARCHIVE_ID_BYTES), ARCHIVE_ID_BYTES);
-	return OK;
-}
-
-static enum err
-parse_trailer(const uint8_t *p, const char *path, struct trailer *t)
-{
-	struct reader r = reader_of(p, SEGMENT_TRAILER_BYTES);
-#define F(codec, type, field, description) t->field = reader_##codec(&r);
-	SEGMENT_TRAILER(F)
-#undef F
-	if (t->magic != SEGMENT_TRAILER_MAGIC)
-		return fail(ERR_FORMAT, "%s: the trailer is damaged or missing (file cut short?)", path);
-	TRY(check_clear(p, SEGMENT_TRAILER_BYTES, "trailer", path));
-	t->name = (struct segment_name){ .id = t->id, .key_slot = t->key_slot, .stream = t->stream };
-	memcpy(t->name.archive, reader_view(&r, ARCHIVE_ID_BYTES), ARCHIVE_ID_BYTES);
-	memcpy(t->root, reader_view(&r, SEGMENT_HASH_BYTES), SEGMENT_HASH_BYTES);
-	return OK;
-}
-
-/* From the two at p, the last one that is whole. */
-static enum err
-pick_trailer(const uint8_t *p, const char *path, struct trailer *t, bool *last)
-{
-	enum err e = parse_trailer(p + SEGMENT_TRAILER_BYTES, path, t);
-	*last = e != ERR_FORMAT;
-	return *last ? e : parse_trailer(p, path, t);
-}
-
-static enum err
-read_trailer(int fd, const char *path, struct trailer *t)
-{
-	uint8_t bytes[SEGMENT_TRAILERS_BYTES];
-	uint64_t size = 0;
-	bool last;
-	TRY(io_size(fd, &size, path));
-	if (size < sizeof bytes)
-		return fail(ERR_FORMAT, "%s: cut short at %llu bytes", path, (unsigned long long)size);
-	TRY(io_pread(fd, bytes, sizeof bytes, size - sizeof bytes, path));
-	return pick_trailer(bytes, path, t, &last);
-}
-
-enum err
-segment_read_name(const char *path, struct segment_name *name)
-{
-	int fd = -1;
-	struct trailer t;
-	TRY(io_open(&fd, path));
-	enum err e = read_header(fd, path, name);
-	if (e == ERR_FORMAT) {
-		e = read_trailer(fd, path, &t);
-		if (e == OK)
-			*name = t.name;
-		else if (e == ERR_FORMAT)
-			e = read_header(fd, path, name); /* what it said */
-	}
-	io_close(&fd);
-	return e;
-}
 
 static enum err
 part_damaged(const struct segment *s, const char *part)
@@ -301,12 +202,12 @@ read_ends(struct segment *s, const uint8_t *tail, size_t tail_bytes)
 {
 	struct trailer t;
 	bool last;
-	enum err header = read_header(s->fd, s->path, &s->name);
+	enum err header = clear_header(s->fd, s->path, &s->name);
 	if (header != OK && header != ERR_FORMAT)
 		return header;
-	enum err e = pick_trailer(tail + tail_bytes - SEGMENT_TRAILERS_BYTES, s->path, &t, &last);
+	enum err e = clear_pick_trailer(tail + tail_bytes - SEGMENT_TRAILERS_BYTES, s->path, &t, &last);
 	if (e == ERR_FORMAT && header == ERR_FORMAT)
-		return read_header(s->fd, s->path, &s->name); /* what it said */
+		return clear_header(s->fd, s->path, &s->name); /* what it said */
 	TRY(e);
 	if (header == OK && memcmp(&s->name, &t.name, sizeof t.name) != 0)
 		return fail(ERR_FORMAT, "%s: header and trailer are not of one segment", s->path);
@@ -590,14 +491,14 @@ check_copies(struct segment *s)
 	uint8_t bytes[SEGMENT_TRAILERS_BYTES];
 	struct segment_name name;
 	struct trailer t;
-	enum err e = read_header(s->fd, s->path, &name);
+	enum err e = clear_header(s->fd, s->path, &name);
 	if (e == ERR_FORMAT)
 		return part_damaged(s, "header");
 	TRY(e);
 	TRY(check_mains(s));
 	TRY(io_pread(s->fd, bytes, sizeof bytes, s->totals.file_bytes - sizeof bytes, s->path));
 	for (unsigned i = 0; i < 2; i++) {
-		e = parse_trailer(bytes + i * SEGMENT_TRAILER_BYTES, s->path, &t);
+		e = clear_trailer(bytes + i * SEGMENT_TRAILER_BYTES, s->path, &t);
 		if (e == ERR_FORMAT)
 			return part_damaged(s, names[i]);
 		TRY(e);
