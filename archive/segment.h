@@ -66,13 +66,17 @@ void     segment_writer_close(struct segment_writer **w);
 /* --- reading --- */
 struct segment;
 
-/* The clear name of a segment file, to look up its key. ERR_FORMAT when the file is none or damaged there,
+/* The clear name of a segment file, from the header or else a trailer, to look up its key. ERR_FORMAT when the file is
+ * none or damaged in all of these,
  * ERR_UNSUPPORTED for another format version (both named). */
 enum err segment_read_name(const char *path, struct segment_name *name);
-/* Opens and authenticates header, trailer and block table. ERR_FORMAT names what is damaged; ERR_DENIED: the key is not
- * this segment's (or the header was changed). */
+/* Opens and authenticates header, trailer and block table; where one of these is damaged its copy is taken. ERR_FORMAT
+ * names what is damaged; ERR_DENIED: the key is not this segment's (or header and trailers were changed). */
 enum err segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_KEY_BYTES]);
 void     segment_close(struct segment **s);
+/* What was damaged at opening and made up for by a copy, in a sentence that names file and part; "": nothing was seen. Not
+ * all copies are looked at then: segment_check_index() does. */
+const char                  *segment_fault(const struct segment *s);
 const struct segment_name   *segment_name_of(const struct segment *s);
 const struct segment_totals *segment_totals_of(const struct segment *s);
 const char                  *segment_stream_name(const struct segment *s);
@@ -90,8 +94,9 @@ enum err segment_find_proto(struct segment *s, uint8_t proto, uint64_t *blocks);
 enum err segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t *ip4_count,
                                const uint8_t (**ip6)[16], uint32_t *ip6_count);
 
-/* For fsck: authenticates every page of the tables and holds the footer and the block table against the root of the hash
- * tree. Does not look at the blocks themselves. The sentence names segment and table. */
+/* For fsck: authenticates every page of the tables and every copy of header, main page and trailer, and holds the footer
+ * and the block table against the root of the hash tree. Does not look at the blocks themselves. The sentence names segment
+ * and table or copy, the first damaged one. */
 enum err segment_check_index(struct segment *s);
 
 /* A block decoder: buffers for one block at a time, reused. One per thread; any number of segments. */

@@ -1,5 +1,6 @@
-/* The layout of a segment file, once: header, blocks, footer pages, main page, trailer. docs/format.md is made from these
- * tables. Everything but header and trailer is sealed (seal.h). */
+/* The layout of a segment file, once: header, blocks, footer pages, main page twice, trailer twice. docs/format.md is made
+ * from these tables. Everything but header and trailers is sealed (seal.h). What a segment can not be read without is there
+ * twice: the trailer says all that the header says. */
 #ifndef ARCHIVE_SEGMENT_FORMAT_H
 #define ARCHIVE_SEGMENT_FORMAT_H
 
@@ -26,12 +27,16 @@
 #define SEGMENT_TRAILER(F)                                                       \
 	F(le32, uint32_t, magic, "\"AEND\"")                                     \
 	F(le32, uint32_t, version, "1")                                          \
+	F(le64, uint64_t, id, "segment number, as in the header")                \
+	F(le32, uint32_t, key_slot, "as in the header")                          \
+	F(le32, uint32_t, stream, "as in the header")                            \
 	F(le64, uint64_t, footer_at, "where the footer pages start, behind the last block") \
-	F(le64, uint64_t, main_at, "where the main page starts")                 \
-	F(le32, uint32_t, main_bytes, "sealed bytes of the main page")           \
+	F(le64, uint64_t, main_at, "where the first main page starts")           \
+	F(le32, uint32_t, main_bytes, "sealed bytes of one main page")           \
 	F(le32, uint32_t, blocks, "number of blocks")
-/* then 32 bytes root of the hash tree, then the first 8 bytes of BLAKE2b-256 over all before */
-#define SEGMENT_TRAILER_BYTES 72u
+/* then 16 bytes archive identifier, 32 bytes root of the hash tree, the first 8 bytes of BLAKE2b-256 over all before */
+#define SEGMENT_TRAILER_BYTES  104u
+#define SEGMENT_TRAILERS_BYTES (2 * SEGMENT_TRAILER_BYTES) /* the same twice, at the very end */
 
 /* The main page: SEGMENT_TOTALS, le16 length and bytes of the stream's name, BLOCK_ENTRY for each block, then for each of
  * the four tables le32 pages and PAGE_ENTRY for each of them. */
@@ -68,7 +73,9 @@ struct page_entry {
 #undef F
 };
 
-/* Footer pages are sealed as chunks of "block" SEAL_FOOTER: 0 the main page, 1.. the table pages in file order. */
+/* Footer pages are sealed as chunks of "block" SEAL_FOOTER: 0 the first main page, 1.. the table pages in file order, and
+ * the second main page, the same bytes, under a number of its own, because a nonce is used once. */
+#define SEGMENT_MAIN_COPY 0xffffffffu
 
 /* Hash tree over leaves as in RFC 6962, section 2.1, with BLAKE2b-256. */
 static inline void

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,10 +7,11 @@
 #include "archive/packet_decode.h"
 #include "archive/postings.h"
 #include "archive/seal.h"
+#include "archive/segment_clear.h"
 #include "archive/segment_format.h"
 #include "base/io.h"
 
-#define TAIL_BYTES  (16u << 10) /* read at once from the end: trailer and, nearly always, the main page */
+#define TAIL_BYTES  (16u << 10) /* read at once from the end: trailers and, nearly always, the main pages */
 #define MAIN_BYTES_MAX (16u << 20)
 #define PAGES_MAX   (64u << 10)
 
@@ -27,7 +29,9 @@ struct segment {
 	struct segment_totals totals;
 	char stream_name[STREAM_NAME_BYTES];
 	struct block_info blocks[SEGMENT_BLOCKS_MAX];
-	uint64_t opaque, footer_at;
+	uint64_t opaque, footer_at, main_at;
+	uint32_t main_bytes;
+	char fault[ERR_TEXT_BYTES];  /* see segment_fault() */
 	struct table tables[TABLE_COUNT];
 	struct unpacker *unpacker;
 	uint32_t *ip4;               /* once asked for */
@@ -43,47 +47,18 @@ struct block_decoder {
 };
 
 static enum err
-parse_header(const uint8_t *p, const char *path, struct segment_name *name)
+part_damaged(const struct segment *s, const char *part)
 {
-	struct {
-#define F(codec, type, field, description) type field;
-		SEGMENT_HEADER(F)
-#undef F
-	} h;
-	struct reader r = reader_of(p, SEGMENT_HEADER_BYTES);
-#define F(codec, type, field, description) h.field = reader_##codec(&r);
-	SEGMENT_HEADER(F)
-#undef F
-	uint8_t check[8];
-	short_hash(p, SEGMENT_HEADER_BYTES - 8, check);
-	if (h.magic != SEGMENT_MAGIC)
-		return fail(ERR_FORMAT, "%s: not a segment file", path);
-	if (memcmp(check, p + SEGMENT_HEADER_BYTES - 8, 8) != 0)
-		return fail(ERR_FORMAT, "%s: the header is damaged", path);
-	if (h.version != SEGMENT_VERSION)
-		return fail(ERR_UNSUPPORTED, "%s: segment format version %u; this program knows version %u", path,
-		            h.version, SEGMENT_VERSION);
-	*name = (struct segment_name){ .id = h.id, .key_slot = h.key_slot, .stream = h.stream };
-	memcpy(name->archive, reader_view(&r, ARCHIVE_ID_BYTES), ARCHIVE_ID_BYTES);
-	return OK;
+	return fail(ERR_FORMAT, "%s: the %s is damaged; its copy is whole", s->path, part);
 }
 
-static enum err
-read_header(int fd, const char *path, struct segment_name *name)
+/* The first stays. */
+static void
+note_fault(struct segment *s, const char *part)
 {
-	uint8_t bytes[SEGMENT_HEADER_BYTES];
-	enum err e = io_pread(fd, bytes, sizeof bytes, 0, path);
-	return e == OK ? parse_header(bytes, path, name) : e;
-}
-
-enum err
-segment_read_name(const char *path, struct segment_name *name)
-{
-	int fd = -1;
-	TRY(io_open(&fd, path));
-	enum err e = read_header(fd, path, name);
-	io_close(&fd);
-	return e;
+	(void)part_damaged(s, part);
+	if (!s->fault[0])
+		snprintf(s->fault, sizeof s->fault, "%s", err_text());
 }
 
 /* Opens n sealed bytes in place. */
@@ -167,53 +142,82 @@ parse_main(struct segment *s, const uint8_t *p, size_t n)
 	if (!name || name_bytes >= STREAM_NAME_BYTES)
 		return fail(ERR_FORMAT, "%s: footer is damaged", s->path);
 	memcpy(s->stream_name, name, name_bytes);
+	s->stream_name[name_bytes] = 0;
 	TRY(parse_blocks(s, &r));
 	TRY(parse_tables(s, &r));
 	return reader_done(&r) ? OK : fail(ERR_FORMAT, "%s: footer with bytes left over", s->path);
 }
 
-/* Trailer and main page; tail holds the last tail_bytes of the file. */
-static enum err
-read_footer(struct segment *s, uint8_t *tail, size_t tail_bytes)
+static void
+free_tables(struct segment *s)
 {
-	uint64_t size = s->totals.file_bytes;
-	const uint8_t *p = tail + tail_bytes - SEGMENT_TRAILER_BYTES;
-	struct {
-#define F(codec, type, name, description) type name;
-		SEGMENT_TRAILER(F)
-#undef F
-	} t;
-	struct reader r = reader_of(p, SEGMENT_TRAILER_BYTES);
-#define F(codec, type, name, description) t.name = reader_##codec(&r);
-	SEGMENT_TRAILER(F)
-#undef F
-	uint8_t check[8];
-	short_hash(p, SEGMENT_TRAILER_BYTES - 8, check);
-	if (t.magic != SEGMENT_TRAILER_MAGIC || memcmp(check, p + SEGMENT_TRAILER_BYTES - 8, 8) != 0)
-		return fail(ERR_FORMAT, "%s: the trailer is damaged or missing (file cut short?)", s->path);
-	if (t.main_at > size - SEGMENT_TRAILER_BYTES || t.main_bytes != size - SEGMENT_TRAILER_BYTES - t.main_at ||
-	    t.main_bytes < SEAL_TAG_BYTES || t.main_bytes > MAIN_BYTES_MAX || t.footer_at > t.main_at ||
-	    t.blocks == 0 || t.blocks > SEGMENT_BLOCKS_MAX)
-		return fail(ERR_FORMAT, "%s: the trailer contradicts the file", s->path);
-	memcpy(s->totals.root, reader_view(&r, SEGMENT_HASH_BYTES), SEGMENT_HASH_BYTES);
-	s->totals.blocks = t.blocks;
-	s->totals.footer_bytes = size - t.footer_at;
-	s->footer_at = t.footer_at;
-	uint8_t *page = NULL, *large = NULL;
-	if (t.main_bytes + SEGMENT_TRAILER_BYTES <= tail_bytes) {
-		page = tail + tail_bytes - SEGMENT_TRAILER_BYTES - t.main_bytes;
-	} else {
-		page = large = malloc(t.main_bytes);
+	for (unsigned t = 0; t < TABLE_COUNT; t++) {
+		free(s->tables[t].pages);
+		s->tables[t] = (struct table){ 0 };
+	}
+}
+
+static const char *const main_names[2] = { "first main page", "second main page" };
+static const uint32_t main_numbers[2] = { 0, SEGMENT_MAIN_COPY };
+
+/* tail holds the last tail_bytes of the file; what is taken from it is used up. */
+static enum err
+read_main(struct segment *s, unsigned copy, uint8_t *tail, size_t tail_bytes)
+{
+	uint64_t at = s->main_at + (uint64_t)copy * s->main_bytes, left = s->totals.file_bytes - at;
+	uint8_t *page = tail + tail_bytes - left, *large = NULL;
+	if (left > tail_bytes) {
+		page = large = malloc(s->main_bytes);
 		if (!large)
 			return fail(ERR_NOMEM, "out of memory");
 	}
-	enum err e = large ? io_pread(s->fd, large, t.main_bytes, t.main_at, s->path) : OK;
+	enum err e = large ? io_pread(s->fd, large, s->main_bytes, at, s->path) : OK;
 	if (e == OK)
-		e = open_page(s, 0, page, t.main_bytes, "footer");
+		e = open_page(s, main_numbers[copy], page, s->main_bytes, main_names[copy]);
 	if (e == OK)
-		e = parse_main(s, page, t.main_bytes - SEAL_TAG_BYTES);
+		e = parse_main(s, page, s->main_bytes - SEAL_TAG_BYTES);
 	free(large);
 	return e;
+}
+
+static enum err
+take_trailer(struct segment *s, const struct trailer *t)
+{
+	uint64_t end = s->totals.file_bytes - SEGMENT_TRAILERS_BYTES;
+	if (t->main_at > end || 2 * (uint64_t)t->main_bytes != end - t->main_at || t->main_bytes < SEAL_TAG_BYTES ||
+	    t->main_bytes > MAIN_BYTES_MAX || t->footer_at > t->main_at || t->blocks == 0 || t->blocks > SEGMENT_BLOCKS_MAX)
+		return fail(ERR_FORMAT, "%s: the trailer contradicts the file (cut short?)", s->path);
+	memcpy(s->totals.root, t->root, SEGMENT_HASH_BYTES);
+	s->totals.blocks = t->blocks;
+	s->totals.footer_bytes = s->totals.file_bytes - t->footer_at;
+	s->footer_at = t->footer_at;
+	s->main_at = t->main_at;
+	s->main_bytes = t->main_bytes;
+	return OK;
+}
+
+/* Header and trailers: one of each kind may be damaged. */
+static enum err
+read_ends(struct segment *s, const uint8_t *tail, size_t tail_bytes)
+{
+	struct trailer t;
+	bool last;
+	enum err header = clear_header(s->fd, s->path, &s->name);
+	if (header != OK && header != ERR_FORMAT)
+		return header;
+	enum err e = clear_pick_trailer(tail + tail_bytes - SEGMENT_TRAILERS_BYTES, s->path, &t, &last);
+	if (e == ERR_FORMAT && header == ERR_FORMAT)
+		return clear_header(s->fd, s->path, &s->name); /* what it said */
+	TRY(e);
+	if (header == OK && memcmp(&s->name, &t.name, sizeof t.name) != 0)
+		return fail(ERR_FORMAT, "%s: header and trailer are not of one segment", s->path);
+	s->name = t.name;
+	TRY(take_trailer(s, &t));
+	if (header != OK)
+		note_fault(s, "header");
+	if (!last)
+		note_fault(s, "second trailer");
+	return OK;
 }
 
 static enum err
@@ -221,15 +225,21 @@ segment_read(struct segment *s)
 {
 	uint8_t tail[TAIL_BYTES];
 	TRY(io_open(&s->fd, s->path));
-	TRY(read_header(s->fd, s->path, &s->name));
 	TRY(io_size(s->fd, &s->totals.file_bytes, s->path));
-	if (s->totals.file_bytes < SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES)
+	if (s->totals.file_bytes < SEGMENT_HEADER_BYTES + SEGMENT_TRAILERS_BYTES)
 		return fail(ERR_FORMAT, "%s: cut short at %llu bytes", s->path,
 		            (unsigned long long)s->totals.file_bytes);
 	size_t n = s->totals.file_bytes < TAIL_BYTES ? s->totals.file_bytes : TAIL_BYTES;
 	TRY(io_pread(s->fd, tail, n, s->totals.file_bytes - n, s->path));
-	TRY(read_footer(s, tail, n));
-	return unpacker_open(&s->unpacker);
+	TRY(read_ends(s, tail, n));
+	enum err e = read_main(s, 0, tail, n);
+	if (e == ERR_DENIED || e == ERR_FORMAT) {
+		free_tables(s);
+		e = read_main(s, 1, tail, n);
+		if (e == OK)
+			note_fault(s, main_names[0]);
+	}
+	return e == OK ? unpacker_open(&s->unpacker) : e;
 }
 
 enum err
@@ -270,12 +280,17 @@ segment_close(struct segment **out)
 	io_close(&s->fd);
 	sodium_free(s->key);
 	unpacker_close(&s->unpacker);
-	for (unsigned t = 0; t < TABLE_COUNT; t++)
-		free(s->tables[t].pages);
+	free_tables(s);
 	free(s->ip4);
 	free(s->ip6);
 	free(s);
 	*out = NULL;
+}
+
+const char *
+segment_fault(const struct segment *s)
+{
+	return s->fault;
 }
 
 const struct segment_name *
@@ -430,7 +445,7 @@ static enum err
 hash_footer(struct segment *s, uint8_t hash[SEGMENT_HASH_BYTES])
 {
 	enum { PIECE = 64 << 10 };
-	uint64_t at = s->footer_at, end = s->totals.file_bytes - SEGMENT_TRAILER_BYTES;
+	uint64_t at = s->footer_at, end = s->totals.file_bytes - SEGMENT_TRAILERS_BYTES;
 	crypto_generichash_state state;
 	uint8_t *piece = malloc(PIECE);
 	if (!piece)
@@ -449,6 +464,50 @@ hash_footer(struct segment *s, uint8_t hash[SEGMENT_HASH_BYTES])
 	return e;
 }
 
+static enum err
+check_mains(struct segment *s)
+{
+	size_t n = s->main_bytes;
+	uint8_t *p = malloc(2 * n);
+	if (!p)
+		return fail(ERR_NOMEM, "out of memory");
+	enum err e = io_pread(s->fd, p, 2 * n, s->main_at, s->path);
+	for (unsigned i = 0; i < 2 && e == OK; i++) {
+		e = open_page(s, main_numbers[i], p + i * n, n, main_names[i]);
+		if (e == ERR_DENIED)
+			e = part_damaged(s, main_names[i]);
+	}
+	if (e == OK && memcmp(p, p + n, n - SEAL_TAG_BYTES) != 0)
+		e = fail(ERR_FORMAT, "%s: the main pages are not the same", s->path);
+	free(p);
+	return e;
+}
+
+/* Every copy of what a segment can not be read without. */
+static enum err
+check_copies(struct segment *s)
+{
+	static const char *const names[2] = { "first trailer", "second trailer" };
+	uint8_t bytes[SEGMENT_TRAILERS_BYTES];
+	struct segment_name name;
+	struct trailer t;
+	enum err e = clear_header(s->fd, s->path, &name);
+	if (e == ERR_FORMAT)
+		return part_damaged(s, "header");
+	TRY(e);
+	TRY(check_mains(s));
+	TRY(io_pread(s->fd, bytes, sizeof bytes, s->totals.file_bytes - sizeof bytes, s->path));
+	for (unsigned i = 0; i < 2; i++) {
+		e = clear_trailer(bytes + i * SEGMENT_TRAILER_BYTES, s->path, &t);
+		if (e == ERR_FORMAT)
+			return part_damaged(s, names[i]);
+		TRY(e);
+	}
+	if (memcmp(bytes, bytes + SEGMENT_TRAILER_BYTES, SEGMENT_TRAILER_BYTES) != 0)
+		return fail(ERR_FORMAT, "%s: the trailers are not the same", s->path);
+	return OK;
+}
+
 enum err
 segment_check_index(struct segment *s)
 {
@@ -462,6 +521,7 @@ segment_check_index(struct segment *s)
 				return fail(ERR_FORMAT, "%s: %s: page %u starts with another key than its directory says",
 				            s->path, table_names[t], i);
 		}
+	TRY(check_copies(s));
 	for (uint32_t i = 0; i < s->totals.blocks; i++)
 		memcpy(leaves[i], s->blocks[i].hash, SEGMENT_HASH_BYTES);
 	TRY(hash_footer(s, leaves[s->totals.blocks]));

@@ -212,7 +212,7 @@ write_footer(struct segment_writer *w, crypto_generichash_state *footer, uint64_
 	size_t room = 4096 + w->block_count * BLOCK_ENTRY_BYTES + SEAL_TAG_BYTES;
 	for (unsigned t = 0; t < TABLE_COUNT; t++)
 		room += 4 + pages_of(w, t) * PAGE_ENTRY_BYTES;
-	uint8_t *page = malloc(room);
+	uint8_t *page = malloc(2 * room), *copy = page + room;
 	if (!page)
 		return fail(ERR_NOMEM, "out of memory");
 	struct writer out = writer_of(page, room - SEAL_TAG_BYTES);
@@ -236,28 +236,35 @@ write_footer(struct segment_writer *w, crypto_generichash_state *footer, uint64_
 	enum err e = write_tables(w, &out, footer);
 	assert(writer_ok(&out));
 	*main_at = w->at;
-	*main_bytes = (uint32_t)(out.at - page) + SEAL_TAG_BYTES;
+	size_t n = (size_t)(out.at - page);
+	*main_bytes = (uint32_t)n + SEAL_TAG_BYTES;
+	memcpy(copy, page, n);
 	if (e == OK)
-		e = write_page(w, 0, page, (size_t)(out.at - page), footer);
+		e = write_page(w, 0, page, n, footer);
+	if (e == OK)
+		e = write_page(w, SEGMENT_MAIN_COPY, copy, n, footer);
 	free(page);
 	return e;
 }
 
 static enum err
-write_trailer(struct segment_writer *w, uint64_t footer_at, uint64_t main_at, uint32_t main_bytes)
+write_trailers(struct segment_writer *w, uint64_t footer_at, uint64_t main_at, uint32_t main_bytes)
 {
-	uint8_t bytes[SEGMENT_TRAILER_BYTES];
-	struct writer out = writer_of(bytes, sizeof bytes);
+	uint8_t bytes[SEGMENT_TRAILERS_BYTES];
+	struct writer out = writer_of(bytes, SEGMENT_TRAILER_BYTES);
 	struct {
 #define F(codec, type, name, description) type name;
 		SEGMENT_TRAILER(F)
 #undef F
-	} t = { SEGMENT_TRAILER_MAGIC, SEGMENT_VERSION, footer_at, main_at, main_bytes, w->block_count };
-#define F(codec, type, name, description) writer_##codec(&out, t.name);
+	} t = { SEGMENT_TRAILER_MAGIC, SEGMENT_VERSION, w->name.id, w->name.key_slot, w->name.stream, footer_at, main_at,
+	        main_bytes, w->block_count };
+#define F(codec, type, field, description) writer_##codec(&out, t.field);
 	SEGMENT_TRAILER(F)
 #undef F
+	writer_put(&out, w->name.archive, ARCHIVE_ID_BYTES);
 	writer_put(&out, w->totals.root, SEGMENT_HASH_BYTES);
 	short_hash(bytes, SEGMENT_TRAILER_BYTES - 8, bytes + SEGMENT_TRAILER_BYTES - 8);
+	memcpy(bytes + SEGMENT_TRAILER_BYTES, bytes, SEGMENT_TRAILER_BYTES);
 	TRY(io_write(w->fd, bytes, sizeof bytes, w->path));
 	w->at += sizeof bytes;
 	return OK;
@@ -295,7 +302,7 @@ segment_finish(struct segment_writer *w, struct segment_totals *totals)
 		memcpy(leaves[i], w->blocks[i].hash, SEGMENT_HASH_BYTES);
 	crypto_generichash_final(&footer, leaves[w->block_count], SEGMENT_HASH_BYTES);
 	hash_root(leaves, w->block_count + 1, w->totals.root);
-	TRY(write_trailer(w, footer_at, main_at, main_bytes));
+	TRY(write_trailers(w, footer_at, main_at, main_bytes));
 	TRY(io_datasync(w->fd, w->path));
 	w->totals.file_bytes = w->at;
 	w->totals.footer_bytes = w->at - footer_at;

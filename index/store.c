@@ -370,6 +370,8 @@ segment_verify(struct store *s, const struct store_segment *g, const struct segm
 	enum err e = OK;
 	if (memcmp(segment_totals_of(segment)->root, totals->root, sizeof totals->root) != 0)
 		e = fail(ERR_IO, "%s: reads back with another root hash", g->temp);
+	else if (segment_fault(segment)[0])
+		e = fail(ERR_IO, "%s", segment_fault(segment));
 	if (e == OK)
 		e = recovery_filter(s->archive, segment, filter, &c->filter_bytes);
 	segment_close(&segment);

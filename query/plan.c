@@ -304,6 +304,8 @@ open_candidate(struct plan *p, struct candidate *c, struct plan_segment **out)
 	enum err e = archive_open_segment(p->archive, &c->row, &s->segment);
 	if (e == OK)
 		e = pick_blocks(p, s);
+	if (e == OK && !s->fault[0])
+		snprintf(s->fault, sizeof s->fault, "%s", segment_fault(s->segment));
 	if (e != OK || s->blocks == 0) {
 		plan_release(p, &s);
 		c->said.unreadable = e == ERR_FORMAT || e == ERR_DENIED || e == ERR_UNSUPPORTED;

@@ -48,7 +48,8 @@ struct plan_segment {
 	struct span span;            /* the request's, less what was removed from this segment */
 	unsigned users;
 	struct plan_said *said;      /* the plan's */
-	char fault[ERR_TEXT_BYTES];  /* why its tables could not be asked, so that all blocks in time are looked at; "" */
+	char fault[ERR_TEXT_BYTES];  /* why its tables could not be asked, so that all blocks in time are looked at;
+	                              * or what else of it is damaged, at no cost; "" */
 };
 
 struct plan;

@@ -134,8 +134,9 @@ const struct verb verb_fsck = {
 	.summary = "check every byte, and repair",
 	.arguments = "",
 	.options = { options },
-	.details = "Damaged packets can not be repaired; everything around them stays readable. Exit code 1: faults were found;\n"
-	           "3: repaired, but something is lost.",
+	.details = "Damaged packets can not be repaired; everything around them stays readable. Header, main page and trailer of\n"
+	           "a segment are there twice: one damaged copy costs nothing, and stays, because segment files are never changed.\n"
+	           "Exit code 1: faults were found; 3: repaired, but something is lost or stays damaged.",
 	.examples = examples,
 	.run = run,
 };

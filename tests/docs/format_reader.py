@@ -104,16 +104,19 @@ def segment_key(keystore, ident, owner, slot, segment):
 
 class Segment:
     def __init__(self, data, key_of):
-        header, trailer = data[:48], data[-72:]
+        header, trailer = data[:48], data[-104:]
         need(blake2b(header[:40])[:8] == header[40:] and header[:4] == b"ASEG", "header")
-        need(blake2b(trailer[:64])[:8] == trailer[64:] and trailer[:4] == b"AEND", "trailer")
+        need(blake2b(trailer[:96])[:8] == trailer[96:] and trailer[:4] == b"AEND", "trailer")
+        need(data[-208:-104] == trailer and trailer[4:24] == header[4:24] and trailer[48:64] == header[24:40], "copies")
         version, number, slot, stream = struct.unpack_from("<IQII", header, 4)
         need(version == 1, "version")
         self.data = data
         self.ad = header[24:40] + struct.pack("<QII", number, slot, stream)
         self.key = key_of(slot, number)
-        footer_at, main_at, main_bytes, blocks = struct.unpack_from("<QQII", trailer, 8)
-        main = Cursor(self.open(data[main_at:main_at + main_bytes], 0xffffffff, 0))
+        footer_at, main_at, main_bytes, blocks = struct.unpack_from("<QQII", trailer, 24)
+        mains = data[main_at:-208]
+        main = Cursor(self.open(mains[:main_bytes], 0xffffffff, 0))
+        need(main.data == self.open(mains[main_bytes:], 0xffffffff, 0xffffffff), "second main page")
         self.totals = struct.unpack("<6Q", main.take(48))
         self.stream = main.take(main.number(2)).decode()
         self.blocks, leaves = [], []
@@ -123,8 +126,8 @@ class Segment:
             need(blake2b(data[at:at + stored]) == leaves[-1], "a block's hash")
             self.blocks.append(data[at:at + stored])
         self.tables = self.read_tables(main)
-        leaves.append(blake2b(data[footer_at:-72]))
-        need(tree(leaves) == trailer[32:64], "root")
+        leaves.append(blake2b(data[footer_at:-208]))
+        need(tree(leaves) == trailer[64:96], "root")
 
     def open(self, data, block, chunk):
         return unseal(SODIUM.crypto_aead_chacha20poly1305_ietf_decrypt, self.key, struct.pack("<III", block, chunk, 0), data,

@@ -52,7 +52,8 @@ def walk(name, steps, case, kinds=KINDS):
             words = case(kind, f"{kind[:-1]}:{n}+" if kind == FULL else f"{kind}:{n}")
             if words:
                 bad.append(f"step {n}: {shown(words)}")
-        ok(f"{name}_survives_{kind.replace(':', '_').replace('+', '_from_there_on')}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
+        title = kind.replace(":", "_").replace("+", "_from_there_on")
+        ok(f"{name}_survives_{title}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
 
 
 def sound(archive, *allowed):

@@ -36,7 +36,7 @@ struct part {
 static const uint8_t key[SEGMENT_KEY_BYTES] = "k";
 static const struct segment_name name = { .id = 1, .key_slot = 2, .stream = 3 };
 static struct part base[PARTS_MAX], parts[PARTS_MAX];
-static uint32_t part_count, main_part; /* the trailer follows the main page */
+static uint32_t part_count, main_part; /* behind it are its copy, the first and the second trailer */
 static struct block_decoder *decoder;
 
 static void
@@ -78,8 +78,8 @@ static void
 take_apart(const uint8_t *file, size_t n)
 {
 	const uint8_t *trailer = file + n - SEGMENT_TRAILER_BYTES;
-	uint64_t main_at = load_le64(trailer + 16), at = add_part(file, 0, SEGMENT_HEADER_BYTES, false, 0, 0);
-	uint32_t main_bytes = load_le32(trailer + 24);
+	uint64_t main_at = load_le64(trailer + 32), at = add_part(file, 0, SEGMENT_HEADER_BYTES, false, 0, 0);
+	uint32_t main_bytes = load_le32(trailer + 40);
 	uint8_t *main_page = malloc(main_bytes);
 	if (!main_page)
 		abort();
@@ -95,6 +95,8 @@ take_apart(const uint8_t *file, size_t n)
 	assert(at == main_at);
 	main_part = part_count;
 	at = add_part(file, at, main_bytes, true, SEAL_FOOTER, 0);
+	at = add_part(file, at, main_bytes, true, SEAL_FOOTER, SEGMENT_MAIN_COPY);
+	at = add_part(file, at, SEGMENT_TRAILER_BYTES, false, 0, 0);
 	(void)add_part(file, at, SEGMENT_TRAILER_BYTES, false, 0, 0);
 	free(main_page);
 }
@@ -166,25 +168,45 @@ change(struct part *x, const uint8_t *op)
 	}
 }
 
-/* Returns the file in memory. */
+static void
+finish_trailer(struct part *x, unsigned flags, bool changed, uint64_t main_at)
+{
+	if (x->n != SEGMENT_TRAILER_BYTES)
+		return;
+	if (!changed) {
+		store_le64(x->p + 32, main_at);
+		store_le32(x->p + 40, parts[main_part].n + SEAL_TAG_BYTES);
+	}
+	if (!(flags & KEEP_CHECKS))
+		short_hash(x->p, SEGMENT_TRAILER_BYTES - 8, x->p + SEGMENT_TRAILER_BYTES - 8);
+}
+
+static void
+copy_part(struct part *to, const struct part *from)
+{
+	to->n = from->n;
+	memcpy(to->p, from->p, from->n);
+}
+
+/* Returns the file in memory. Bit i of changed: part main_part + i was; copies that were not are copies. */
 static int
-put_together(unsigned flags, bool trailer_changed)
+put_together(unsigned flags, unsigned changed)
 {
 	static uint8_t file[PARTS_MAX * (PART_BYTES_MAX + SEAL_TAG_BYTES)];
 	uint64_t at = 0, main_at = 0;
-	struct part *header = &parts[0], *trailer = &parts[main_part + 1];
+	struct part *header = &parts[0], *last = &parts[main_part];
+	if (!(changed & 2))
+		copy_part(&last[1], &last[0]);
+	if (!(changed & 8))
+		copy_part(&last[3], &last[2]);
 	if (!(flags & KEEP_CHECKS) && header->n == SEGMENT_HEADER_BYTES)
 		short_hash(header->p, SEGMENT_HEADER_BYTES - 8, header->p + SEGMENT_HEADER_BYTES - 8);
 	for (uint32_t i = 0; i < part_count; i++) {
 		struct part *x = &parts[i];
 		if (i == main_part)
 			main_at = at;
-		if (x == trailer && trailer->n == SEGMENT_TRAILER_BYTES && !trailer_changed) {
-			store_le64(x->p + 16, main_at);
-			store_le32(x->p + 24, (uint32_t)(at - main_at));
-		}
-		if (x == trailer && trailer->n == SEGMENT_TRAILER_BYTES && !(flags & KEEP_CHECKS))
-			short_hash(x->p, SEGMENT_TRAILER_BYTES - 8, x->p + SEGMENT_TRAILER_BYTES - 8);
+		if (i >= main_part + 2)
+			finish_trailer(x, flags, changed & 12, main_at);
 		if (x->sealed)
 			seal(key, &name, x->block, x->chunk, x->p, x->n, file + at);
 		else
@@ -254,14 +276,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	memcpy(parts, base, sizeof parts);
 	unsigned flags = data[0];
-	bool touched = false, trailer_changed = false;
+	bool touched = false;
+	unsigned changed = 0;
 	for (data++, n--; n >= 8; data += 8, n -= 8) {
-		uint32_t part = data[0] < 128 ? data[0] % part_count : main_part + 1 - data[0] % 6; /* most are of the footer */
+		uint32_t part = data[0] < 128 ? data[0] % part_count : main_part + 3 - data[0] % 8; /* most are of the footer */
 		change(&parts[part], data);
 		touched = true;
-		trailer_changed |= part == main_part + 1;
+		changed |= part >= main_part ? 1u << (part - main_part) : 0;
 	}
-	int fd = put_together(flags, trailer_changed);
+	int fd = put_together(flags, changed);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	struct segment_name found;
 	struct segment *s = NULL;
