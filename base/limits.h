@@ -21,7 +21,7 @@
 /* A filter expression, and what is made of it. */
 #define FILTER_TEXT_BYTES_MAX 65536u       /* more than FILTER_TERMS_MAX hosts */
 #define FILTER_DEPTH_MAX      200u         /* nested parentheses and nots: bounds the recursion */
-#define FILTER_TERMS_MAX      256u         /* primitives: bounds the depth of a chain of and / or, and the seconds libpcap takes to compile (1000: five) */
+#define FILTER_TERMS_MAX      256u         /* primitives; libpcap takes 5 s to compile 1000 hosts */
 #define FILTER_OPTIMISED_WORDS_MAX 300u    /* 100 hosts: a longer expression is not given to libpcap's optimiser */
 #define FILTER_NETS_MAX       1024u        /* networks looked up in segment filters; with more, none is skipped by address */
 #define FILTER_NODES_MAX      (1u << 18)   /* tests in the decision diagram of one thread, 32 bytes each */
