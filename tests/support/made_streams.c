@@ -124,6 +124,28 @@ made_damage(uint32_t segment)
 }
 
 void
+made_ruin(uint32_t segment)
+{
+	char path[PATH_BYTES];
+	struct stat st;
+	uint8_t byte;
+	made_segment_path(segment, path);
+	int fd = open(path, O_RDWR);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		abort();
+	/* all over: what a segment can not do without is there twice */
+	for (off_t at = 0; at < st.st_size; at += 40) {
+		if (pread(fd, &byte, 1, at) != 1)
+			abort();
+		byte ^= 4;
+		if (pwrite(fd, &byte, 1, at) != 1)
+			abort();
+	}
+	if (close(fd) != 0)
+		abort();
+}
+
+void
 made_close(void)
 {
 	plan_close(&plan);

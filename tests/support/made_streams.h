@@ -39,6 +39,8 @@ struct archive *made_archive(void);
 void made_segment_path(uint32_t segment, char out[PATH_BYTES]);
 /* Flips a bit of the middle byte of a segment's file: in its last block when there are two. */
 void made_damage(uint32_t segment);
+/* So many that the segment does not open. */
+void made_ruin(uint32_t segment);
 void made_close(void);
 
 /* A request over the made archive: streams NULL-ended (NULL: all), [from, until) (until 0: no end), expression. The plan and
