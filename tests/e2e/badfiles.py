@@ -213,7 +213,7 @@ def hostile():
     same("all_of_it", len(t.whole("out.pcapng")), kept)
     r = atoll(a, "query", "--count", "--json", "-f", "tcp or udp or vlan or ip6 protochain 6 or ether[20:4] = 7 or host 10.0.0.1")
     # libpcap has no filters for some link types that are among them: these do not match, and that is said
-    ok("a_filter_runs_over_it", r.code == 3 and "link type" in r.err and json.loads(r.text)["packets"] > 1000, r)
+    ok("a_filter_runs_over_it", r.code == 3 and "link type" in r.err and json.loads(r.text)["packets"] > 100, r)
     r = atoll(a, "query", "-q", "-o", "csv")
     ok("rows_of_it_can_be_shown", r.code == 0 and len(r.text.splitlines()) == kept + 1, r.code, r.err)
     if not have("tcpdump"):
