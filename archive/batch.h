@@ -57,6 +57,8 @@ struct flow {
 
 struct batch {
 	uint32_t count;             /* records */
+	uint32_t sampled;           /* they are one in so many of the source's, 1.. */
+	uint8_t  sampler;           /* enum sampler_kind (frames.h) */
 	uint32_t conversations;     /* flows are twice as many */
 	uint32_t link_count, ip4_count, ip6_count;
 	const struct link *links;

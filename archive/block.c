@@ -100,7 +100,7 @@ pack_block(struct block_encoder *e, struct block *b)
 	assert(writer_ok(&w));
 	size_t sealed = (size_t)(w.at - chunks);
 	memmove(table + count * BLOCK_CHUNK_BYTES, chunks, sealed);
-	b->bytes = e->out;
+	b->stored = e->out;
 	b->chunk_count = count;
 	b->stored_bytes = (uint32_t)(BLOCK_HEADER_BYTES + count * BLOCK_CHUNK_BYTES + sealed);
 }
@@ -123,16 +123,18 @@ block_encode(struct block_encoder *e, const struct frames *in, bool headers_only
 			.last_ns = p->last_ns,
 			.wire_bytes = p->wire_bytes,
 			.captured_bytes = p->captured_bytes,
+			.sampled = in->sampled ? in->sampled : 1,
+			.sampler = in->sampler,
 		},
-		.ip4 = p->ip4,
-		.ip6 = (const uint8_t (*)[16])p->ip6_addresses,
-		.ports = p->ports,
-		.protos = p->protos,
-		.ip4_count = p->ip4_count,
-		.ip6_count = p->ip6_count,
-		.port_count = p->port_count,
-		.proto_count = p->proto_count,
-		.opaque = p->opaque,
+		.ip4 = p->terms.ip4,
+		.ip6 = (const uint8_t (*)[16])p->terms.ip6,
+		.ports = p->terms.ports,
+		.protos = p->terms.protos,
+		.ip4_count = p->terms.ip4_count,
+		.ip6_count = p->terms.ip6_count,
+		.port_count = p->terms.port_count,
+		.proto_count = p->terms.proto_count,
+		.opaque = p->terms.opaque,
 	};
 	pack_block(e, &b);
 	*out = b;
@@ -140,10 +142,10 @@ block_encode(struct block_encoder *e, const struct frames *in, bool headers_only
 }
 
 void
-block_seal(struct block *b, const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t number)
+block_seal(struct block_encoder *e, struct block *b, const uint8_t key[BLOCK_KEY_BYTES])
 {
-	uint8_t bytes[BLOCK_HEADER_BYTES];
-	struct writer w = writer_of(bytes, sizeof bytes);
+	assert(b->stored == e->out);
+	struct writer w = writer_of(e->out, BLOCK_HEADER_BYTES);
 	struct block_header h = {
 		.magic = BLOCK_MAGIC,
 		.version = BLOCK_VERSION,
@@ -151,16 +153,17 @@ block_seal(struct block *b, const uint8_t key[SEGMENT_KEY_BYTES], const struct s
 		.chunks = (uint16_t)b->chunk_count,
 		.records = b->info.records,
 		.stored_bytes = b->stored_bytes,
+		.sampled = b->info.sampled,
+		.sampler = b->info.sampler,
 	};
 #define F(codec, type, field, description) writer_##codec(&w, h.field);
 	BLOCK_HEADER(F)
 #undef F
-	memcpy(b->bytes, bytes, sizeof bytes);
-	uint8_t *table = b->bytes + BLOCK_HEADER_BYTES, *at = table + b->chunk_count * BLOCK_CHUNK_BYTES;
+	uint8_t *table = e->out + BLOCK_HEADER_BYTES, *at = table + b->chunk_count * BLOCK_CHUNK_BYTES;
 	for (uint32_t i = 0; i < b->chunk_count; i++) {
 		uint32_t id = load_le32(table + i * BLOCK_CHUNK_BYTES);
 		uint32_t sealed = load_le32(table + i * BLOCK_CHUNK_BYTES + 4);
-		seal(key, name, number, id, at, sealed - SEAL_TAG_BYTES, at);
+		seal_chunk(key, e->out, id, at, sealed - SEAL_TAG_BYTES, at);
 		at += sealed;
 	}
 	b->info.stored_bytes = b->stored_bytes;

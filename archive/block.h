@@ -2,8 +2,8 @@
  *
  *   stored block = header (BLOCK_HEADER), chunk table (BLOCK_CHUNK each), sealed chunks
  *
- * The header and table lie in the clear: they tell sizes only. They are authenticated by the segment's footer, which
- * holds the hash of the whole stored block.
+ * The header and table lie in the clear: they tell sizes only. The header is authenticated with each chunk (seal.h), all of
+ * it by the hash of the whole stored block, which segment footers and parcels hold.
  */
 #ifndef ARCHIVE_BLOCK_H
 #define ARCHIVE_BLOCK_H
@@ -17,20 +17,22 @@
 #include "archive/segment.h"
 
 #define BLOCK_MAGIC   0x314b4c42u /* "BLK1" */
-#define BLOCK_VERSION 1u
+#define BLOCK_VERSION 2u
 
 #define BLOCK_HEADER(F)                                                        \
 	F(le32, uint32_t, magic, "\"BLK1\"")                                   \
-	F(u8, uint8_t, version, "1")                                           \
+	F(u8, uint8_t, version, "2")                                           \
 	F(u8, uint8_t, kind, "record kind: 1 packet")                          \
 	F(le16, uint16_t, chunks, "entries of the chunk table")                \
 	F(le32, uint32_t, records, "1..65536")                                 \
-	F(le32, uint32_t, stored_bytes, "of the whole block, this header included")
+	F(le32, uint32_t, stored_bytes, "of the whole block, this header included") \
+	F(le32, uint32_t, sampled, "these are one in so many records of the source, 1..") \
+	F(le32, uint32_t, sampler, "how they were chosen: 0 all, 1 every Nth, 2 at random, 3 by flow")
 #define BLOCK_CHUNK(F)                                                         \
 	F(le32, uint32_t, id, "column chunk; ascending")                       \
 	F(le32, uint32_t, sealed_bytes, "with the 16-byte tag")
 
-#define BLOCK_HEADER_BYTES 16u
+#define BLOCK_HEADER_BYTES 24u
 #define BLOCK_CHUNK_BYTES  8u
 
 struct block_header {
@@ -39,9 +41,10 @@ struct block_header {
 #undef F
 };
 
-/* An encoded block. All pointers belong to the encoder and are valid until its next block. */
+/* A block and what the index wants to know of it. All pointers belong to the encoder (or whoever made it) and are valid until
+ * its next block. */
 struct block {
-	uint8_t *bytes;            /* sealed by block_seal() */
+	const uint8_t *stored;     /* stored_bytes; of block_encode(): sealed once block_seal() was called */
 	uint32_t stored_bytes;
 	struct block_info info;    /* at and hash are filled by the segment */
 	const uint32_t *ip4;       /* distinct addresses for the index, ascending: see segment_find_ip4() */
@@ -59,8 +62,7 @@ void     block_encoder_close(struct block_encoder **e);
 /* Encodes 1..BLOCK_RECORDS_MAX frames. headers_only cuts each frame after its innermost transport header. ERR_LIMIT when
  * in holds more bytes than a block may; ERR_NOMEM. */
 enum err block_encode(struct block_encoder *e, const struct frames *in, bool headers_only, struct block *out);
-/* Seals in place, for this place in this segment. Once per block. */
-void     block_seal(struct block *b, const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name,
-                    uint32_t number);
+/* Writes the header and seals in place. Once per block, under a key used for nothing else. */
+void     block_seal(struct block_encoder *e, struct block *b, const uint8_t key[BLOCK_KEY_BYTES]);
 
 #endif

@@ -96,7 +96,7 @@ packet_chunks_for(unsigned columns)
 }
 
 void
-packet_decoder_begin(struct packet_decoder *d, uint32_t records)
+packet_decoder_begin(struct packet_decoder *d, uint32_t records, uint32_t sampled, uint8_t sampler)
 {
 	assert(records > 0 && records <= BLOCK_RECORDS_MAX);
 	memset(d->length, 0, sizeof d->length);
@@ -106,7 +106,7 @@ packet_decoder_begin(struct packet_decoder *d, uint32_t records)
 	d->have_cursors = false;
 	d->records = records;
 	d->chunks = d->columns = 0;
-	d->batch = (struct batch){ .count = records, .decoder = d };
+	d->batch = (struct batch){ .count = records, .sampled = sampled, .sampler = sampler, .decoder = d };
 }
 
 unsigned

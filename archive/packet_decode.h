@@ -15,8 +15,8 @@ enum err packet_decoder_open(struct packet_decoder **out);
 void     packet_decoder_close(struct packet_decoder **d);
 /* The chunks (1 << CHUNK_) needed for these BATCH_ columns. */
 unsigned packet_chunks_for(unsigned columns);
-/* Begins a block of this many records (1..BLOCK_RECORDS_MAX): all streams empty. */
-void     packet_decoder_begin(struct packet_decoder *d, uint32_t records);
+/* Begins a block of this many records (1..BLOCK_RECORDS_MAX), sampled so: all streams empty. */
+void     packet_decoder_begin(struct packet_decoder *d, uint32_t records, uint32_t sampled, uint8_t sampler);
 /* Unpacks one opened chunk. */
 enum err packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n);
 /* The chunks unpacked since begin, as bits. */

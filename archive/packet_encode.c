@@ -26,7 +26,8 @@ packet_encoder_init(struct packet_encoder *e)
 		error = intern_init(&e->kinds, BLOCK_RECORDS_MAX);
 	if (error == OK)
 		error = intern_init(&e->paths, BLOCK_RECORDS_MAX);
-	/* Two addresses for each record, in the dictionary or not. */
+	if (error == OK)
+		error = terms_init(&e->terms);
 	const size_t n = BLOCK_RECORDS_MAX;
 	e->places = malloc(n * sizeof *e->places);
 	e->rows = malloc((n + PREFETCH_ROWS) * sizeof *e->rows);
@@ -36,15 +37,12 @@ packet_encoder_init(struct packet_encoder *e)
 	e->shape_count = malloc(n * sizeof *e->shape_count);
 	e->sort = malloc(2 * n * sizeof *e->sort);
 	e->sort_spare = malloc(2 * n * sizeof *e->sort_spare);
-	e->ip4 = malloc(2 * n * sizeof *e->ip4);
 	e->ip6 = malloc(2 * n * sizeof *e->ip6);
-	e->ip6_addresses = malloc(2 * n * sizeof *e->ip6_addresses);
-	e->ports = malloc(65536 * sizeof *e->ports);
 	e->values = malloc(n * sizeof *e->values);
 	e->tuples = malloc(n * sizeof *e->tuples);
 	e->address_index = malloc(2 * n * sizeof *e->address_index);
 	bool ok = error == OK && e->places && e->rows && e->conversation && e->shape && e->shape_word && e->shape_count && e->sort &&
-	          e->sort_spare && e->ip4 && e->ip6 && e->ip6_addresses && e->tuples && e->values && e->ports && e->address_index;
+	          e->sort_spare && e->ip6 && e->tuples && e->values && e->address_index;
 	for (unsigned i = 0; i < STREAM_COUNT && ok; i++) {
 		e->start[i] = malloc(stream_room[i] * n + PACK_SLACK);
 		ok = e->start[i] != NULL;
@@ -64,18 +62,16 @@ packet_encoder_fini(struct packet_encoder *e)
 	intern_fini(&e->shapes);
 	intern_fini(&e->kinds);
 	intern_fini(&e->paths);
+	terms_fini(&e->terms);
 	free(e->places);
 	free(e->rows);
 	free(e->conversation);
 	free(e->shape);
 	free(e->sort);
 	free(e->sort_spare);
-	free(e->ip4);
 	free(e->ip6);
-	free(e->ip6_addresses);
 	free(e->shape_word);
 	free(e->shape_count);
-	free(e->ports);
 	free(e->values);
 	free(e->tuples);
 	free(e->address_index);
@@ -142,7 +138,7 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 		e->captured_bytes += cap;
 		e->wire_bytes += f[i].wire_len;
 		if (d[i].net == NET_RAW)
-			packet_note_raw(e, p, cap, &d[i], f[i].linktype);
+			terms_raw(&e->terms, p, cap, &d[i], f[i].linktype);
 		encode_step(e, flow / 2, flow / 2 == count_before);
 	}
 }
@@ -650,10 +646,7 @@ packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_on
 	memset(e->recent_shapes, 0xff, sizeof e->recent_shapes); /* no shape has all bits set */
 	memset(e->usual_string, 0, sizeof e->usual_string); /* string 0 is empty: no TCP header has it */
 	memcpy(e->at, e->start, sizeof e->at);
-	e->ip4_count = e->ip6_count = e->port_count = e->proto_count = 0;
-	memset(e->port_seen, 0, sizeof e->port_seen);
-	memset(e->protos, 0, sizeof e->protos);
-	e->opaque = false;
+	terms_reset(&e->terms);
 	e->wire_bytes = e->captured_bytes = 0;
 
 	encode_in_capture_order(e, in, headers_only);
@@ -662,5 +655,5 @@ packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_on
 	encode_shapes(e, in->count);
 	encode_strings(e);
 	packet_encode_dictionary(e);
-	packet_finish_index(e);
+	terms_finish(&e->terms);
 }

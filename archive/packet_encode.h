@@ -4,6 +4,7 @@
 
 #include "archive/conversation.h"
 #include "archive/packet_model.h"
+#include "archive/terms.h"
 
 #define PREFETCH_ROWS 16u
 
@@ -40,15 +41,9 @@ struct packet_encoder {
 	uint32_t *address_index;   /* by end of a conversation: two times its number, plus 1 for the destination */
 	uint8_t  *start[STREAM_COUNT], *at[STREAM_COUNT];
 
-	/* for the index */
-	uint32_t *ip4;
 	struct ip6_reference *ip6;
-	uint8_t (*ip6_addresses)[16];
-	uint16_t *ports;
-	uint64_t  port_seen[65536 / 64];
-	uint8_t   protos[256];
-	uint32_t  ip4_count, ip6_count, port_count, proto_count;
-	bool      opaque;
+
+	struct terms terms;        /* for the index */
 	uint64_t  wire_bytes, captured_bytes, first_ns, last_ns;
 };
 
@@ -98,11 +93,7 @@ put_le(struct packet_encoder *e, enum packet_stream id, uint64_t v, unsigned byt
 
 /* --- packet_dictionary.c --- */
 
-/* Notes what the index must know of a frame that was not understood: n bytes of it are kept. */
-void packet_note_raw(struct packet_encoder *e, const uint8_t *p, uint32_t n, const struct dissection *d, uint16_t linktype);
 /* Once all records are in conversations: the streams of the dictionary. */
 void packet_encode_dictionary(struct packet_encoder *e);
-/* After that: the index fields, sorted and distinct. */
-void packet_finish_index(struct packet_encoder *e);
 
 #endif

@@ -4,19 +4,44 @@
 
 #include "base/bytes.h"
 
-#define PLACE_BYTES (ARCHIVE_ID_BYTES + 8 + 4 + 4)
+#define NONCE_BYTES 12u
+#define NAME_BYTES  (ARCHIVE_ID_BYTES + 8 + 4 + 4)
 
 static void
-place(const struct segment_name *name, uint32_t block, uint32_t chunk, uint8_t ad[PLACE_BYTES], uint8_t nonce[12])
+nonce_of(uint32_t number, uint8_t nonce[NONCE_BYTES])
 {
-	struct writer w = writer_of(ad, PLACE_BYTES);
+	store_le32(nonce, number);
+	store_le32(nonce + 4, 0);
+	store_le32(nonce + 8, 0);
+}
+
+static void
+bytes_of(const struct segment_name *name, uint8_t ad[NAME_BYTES])
+{
+	struct writer w = writer_of(ad, NAME_BYTES);
 	writer_put(&w, name->archive, ARCHIVE_ID_BYTES);
 	writer_le64(&w, name->id);
 	writer_le32(&w, name->key_slot);
 	writer_le32(&w, name->stream);
-	store_le32(nonce, block);
-	store_le32(nonce + 4, chunk);
-	store_le32(nonce + 8, 0);
+}
+
+static void
+encrypt(const uint8_t *key, const uint8_t *ad, size_t ad_bytes, uint32_t number, const uint8_t *p, size_t n, uint8_t *out)
+{
+	uint8_t nonce[NONCE_BYTES];
+	nonce_of(number, nonce);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, p, n, ad, ad_bytes, NULL, nonce, key);
+}
+
+static enum err
+decrypt(const uint8_t *key, const uint8_t *ad, size_t ad_bytes, uint32_t number, const uint8_t *p, size_t n, uint8_t *out)
+{
+	uint8_t nonce[NONCE_BYTES];
+	nonce_of(number, nonce);
+	if (n < SEAL_TAG_BYTES ||
+	    crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, p, n, ad, ad_bytes, nonce, key) != 0)
+		return fail(ERR_DENIED, "not authentic (damaged, or another key)");
+	return OK;
 }
 
 enum err
@@ -26,22 +51,33 @@ seal_start(void)
 }
 
 void
-seal(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t block, uint32_t chunk,
-     const uint8_t *p, size_t n, uint8_t *out)
+seal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[BLOCK_HEADER_BYTES], uint32_t chunk, const uint8_t *p,
+           size_t n, uint8_t *out)
 {
-	uint8_t ad[PLACE_BYTES], nonce[12];
-	place(name, block, chunk, ad, nonce);
-	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, p, n, ad, sizeof ad, NULL, nonce, key);
+	encrypt(key, header, BLOCK_HEADER_BYTES, chunk, p, n, out);
 }
 
 enum err
-unseal(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t block, uint32_t chunk,
-       const uint8_t *p, size_t n, uint8_t *out)
+unseal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[BLOCK_HEADER_BYTES], uint32_t chunk,
+             const uint8_t *p, size_t n, uint8_t *out)
 {
-	uint8_t ad[PLACE_BYTES], nonce[12];
-	place(name, block, chunk, ad, nonce);
-	if (n < SEAL_TAG_BYTES ||
-	    crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, p, n, ad, sizeof ad, nonce, key) != 0)
-		return fail(ERR_DENIED, "not authentic (damaged, or another key)");
-	return OK;
+	return decrypt(key, header, BLOCK_HEADER_BYTES, chunk, p, n, out);
+}
+
+void
+seal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t page, const uint8_t *p, size_t n,
+          uint8_t *out)
+{
+	uint8_t ad[NAME_BYTES];
+	bytes_of(name, ad);
+	encrypt(key, ad, sizeof ad, page, p, n, out);
+}
+
+enum err
+unseal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t page, const uint8_t *p,
+            size_t n, uint8_t *out)
+{
+	uint8_t ad[NAME_BYTES];
+	bytes_of(name, ad);
+	return decrypt(key, ad, sizeof ad, page, p, n, out);
 }

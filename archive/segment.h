@@ -14,6 +14,7 @@
 #include "base/limits.h"
 
 #define SEGMENT_KEY_BYTES  32
+#define BLOCK_KEY_BYTES    32
 #define SEGMENT_HASH_BYTES 32
 #define ARCHIVE_ID_BYTES   16
 
@@ -30,6 +31,8 @@ struct block_info {
 	uint32_t records;
 	uint64_t first_ns, last_ns;/* earliest and latest record (not necessarily the first and last one) */
 	uint64_t wire_bytes, captured_bytes; /* sums over the records */
+	uint32_t sampled;          /* the records are one in so many of the source's, 1.. */
+	uint8_t  sampler;          /* enum sampler_kind (frames.h) */
 	uint8_t  hash[SEGMENT_HASH_BYTES];   /* BLAKE2b-256 of the stored block */
 };
 
@@ -50,10 +53,12 @@ struct segment_writer;
  * so that an index can be rebuilt from segments alone. */
 enum err segment_create(struct segment_writer **out, const char *path, const struct segment_name *name,
                         const uint8_t key[SEGMENT_KEY_BYTES], const char *stream_name);
-/* The number of the next block, and what block_seal() needs for it (both borrowed from the writer). */
-uint32_t segment_next_block(const struct segment_writer *w, const uint8_t **key, const struct segment_name **name);
-/* Appends a block sealed for that number. */
-enum err segment_append(struct segment_writer *w, const struct block *b);
+/* Appends a block sealed under this key, which goes into the footer. */
+enum err segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES]);
+/* Seals an encoded block under a fresh random key and appends it. */
+struct block_encoder;
+enum err segment_seal(struct segment_writer *w, struct block_encoder *e, struct block *b);
+uint32_t segment_block_count(const struct segment_writer *w);
 /* True when the next block belongs into a new segment. */
 bool     segment_full(const struct segment_writer *w);
 /* Writes the footer and makes the file durable (fdatasync). The writer stays open for segment_writer_close(). */

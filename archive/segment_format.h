@@ -12,12 +12,12 @@
 
 #define SEGMENT_MAGIC         0x47455341u /* "ASEG" */
 #define SEGMENT_TRAILER_MAGIC 0x444e4541u /* "AEND" */
-#define SEGMENT_VERSION       1u
+#define SEGMENT_VERSION       2u
 
 /* F(codec, type, name, description) */
 #define SEGMENT_HEADER(F)                                                        \
 	F(le32, uint32_t, magic, "\"ASEG\"")                                     \
-	F(le32, uint32_t, version, "1")                                          \
+	F(le32, uint32_t, version, "2")                                          \
 	F(le64, uint64_t, id, "segment number")                                  \
 	F(le32, uint32_t, key_slot, "slot of the keystore that holds its key")   \
 	F(le32, uint32_t, stream, "stream number")
@@ -26,7 +26,7 @@
 
 #define SEGMENT_TRAILER(F)                                                       \
 	F(le32, uint32_t, magic, "\"AEND\"")                                     \
-	F(le32, uint32_t, version, "1")                                          \
+	F(le32, uint32_t, version, "2")                                          \
 	F(le64, uint64_t, id, "segment number, as in the header")                \
 	F(le32, uint32_t, key_slot, "as in the header")                          \
 	F(le32, uint32_t, stream, "as in the header")                            \
@@ -54,9 +54,11 @@
 	F(le64, uint64_t, first_ns, "earliest record")                           \
 	F(le64, uint64_t, last_ns, "latest record")                              \
 	F(le64, uint64_t, wire_bytes, "")                                        \
-	F(le64, uint64_t, captured_bytes, "")
-/* then 32 bytes BLAKE2b-256 of the stored block */
-#define BLOCK_ENTRY_BYTES (48u + SEGMENT_HASH_BYTES)
+	F(le64, uint64_t, captured_bytes, "")                                    \
+	F(le32, uint32_t, sampled, "as in the block's header")                   \
+	F(u8, uint8_t, sampler, "as in the block's header")
+/* then 32 bytes BLAKE2b-256 of the stored block, 32 bytes key of its chunks */
+#define BLOCK_ENTRY_BYTES (53u + SEGMENT_HASH_BYTES + BLOCK_KEY_BYTES)
 #define PAGE_ENTRY(F)                                                            \
 	F(le64, uint64_t, high, "first key of the page, high half")              \
 	F(le64, uint64_t, low, "low half")                                       \
@@ -73,8 +75,8 @@ struct page_entry {
 #undef F
 };
 
-/* Footer pages are sealed as chunks of "block" SEAL_FOOTER: 0 the first main page, 1.. the table pages in file order, and
- * the second main page, the same bytes, under a number of its own, because a nonce is used once. */
+/* Numbers that footer pages are sealed under: 0 the first main page, 1.. the table pages in file order, and the second main
+ * page, the same bytes, under a number of its own, because a nonce is used once. */
 #define SEGMENT_MAIN_COPY 0xffffffffu
 
 /* Hash tree over leaves as in RFC 6962, section 2.1, with BLAKE2b-256. */

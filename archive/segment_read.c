@@ -4,14 +4,14 @@
 #include <string.h>
 
 #include "archive/block.h"
-#include "archive/packet_decode.h"
+#include "archive/block_read.h"
 #include "archive/postings.h"
 #include "archive/seal.h"
 #include "archive/segment_clear.h"
 #include "archive/segment_format.h"
 #include "base/io.h"
 
-#define TAIL_BYTES  (16u << 10) /* read at once from the end: trailers and, nearly always, the main pages */
+#define TAIL_BYTES  (32u << 10) /* read at once from the end: trailers and, nearly always, the main pages */
 #define MAIN_BYTES_MAX (16u << 20)
 #define PAGES_MAX   (64u << 10)
 
@@ -21,10 +21,10 @@ struct table {
 };
 
 struct segment {
-	uint64_t serial;             /* different for each opened segment */
+	uint64_t serial;             /* number of its first block in block_load() */
 	char path[PATH_BYTES];
 	int fd;
-	uint8_t *key;                /* sodium_malloc */
+	uint8_t *key;                /* sodium_malloc: the segment's, then those of the blocks */
 	struct segment_name name;
 	struct segment_totals totals;
 	char stream_name[STREAM_NAME_BYTES];
@@ -36,14 +36,6 @@ struct segment {
 	struct unpacker *unpacker;
 	uint32_t *ip4;               /* once asked for */
 	uint8_t (*ip6)[16];
-};
-
-struct block_decoder {
-	struct packet_decoder *packet;
-	uint64_t serial;             /* what it holds: this block of this opened segment; 0: nothing */
-	uint32_t block;
-	uint8_t *stored;
-	size_t room;
 };
 
 static enum err
@@ -65,7 +57,7 @@ note_fault(struct segment *s, const char *part)
 static enum err
 open_page(const struct segment *s, uint32_t number, uint8_t *p, size_t n, const char *what)
 {
-	enum err e = unseal(s->key, &s->name, SEAL_FOOTER, number, p, n, p);
+	enum err e = unseal_page(s->key, &s->name, number, p, n, p);
 	return e == OK ? OK : fail_prefix(e, "%s: %s: ", s->path, what);
 }
 
@@ -97,6 +89,12 @@ parse_tables(struct segment *s, struct reader *r)
 	return OK;
 }
 
+static uint8_t *
+block_key(const struct segment *s, uint32_t block)
+{
+	return s->key + SEGMENT_KEY_BYTES + block * BLOCK_KEY_BYTES;
+}
+
 static enum err
 parse_blocks(struct segment *s, struct reader *r)
 {
@@ -107,10 +105,13 @@ parse_blocks(struct segment *s, struct reader *r)
 		BLOCK_ENTRY(F)
 #undef F
 		const uint8_t *hash = reader_view(r, SEGMENT_HASH_BYTES);
-		if (!hash || b->at != at || b->records == 0 || b->records > BLOCK_RECORDS_MAX ||
+		const uint8_t *key = reader_view(r, BLOCK_KEY_BYTES);
+		if (!hash || !key || b->sampled == 0 || b->sampler >= SAMPLER_COUNT_OF || b->at != at || b->records == 0 ||
+		    b->records > BLOCK_RECORDS_MAX ||
 		    b->stored_bytes < BLOCK_HEADER_BYTES || b->stored_bytes > s->footer_at - at)
 			return fail(ERR_FORMAT, "%s: block table is damaged at block %u", s->path, i);
 		memcpy(b->hash, hash, SEGMENT_HASH_BYTES);
+		memcpy(block_key(s, i), key, BLOCK_KEY_BYTES);
 		at += b->stored_bytes;
 		records += b->records;
 	}
@@ -251,11 +252,10 @@ segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_K
 	struct segment *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
-	static _Atomic uint64_t serial;
-	s->serial = ++serial;
+	s->serial = block_serials(SEGMENT_BLOCKS_MAX);
 	s->fd = -1;
 	memcpy(s->path, path, strlen(path) + 1);
-	s->key = sodium_malloc(SEGMENT_KEY_BYTES);
+	s->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
 	enum err e = OK;
 	if (s->key)
 		memcpy(s->key, key, SEGMENT_KEY_BYTES);
@@ -533,233 +533,40 @@ segment_check_index(struct segment *s)
 
 /* --- blocks --- */
 
-enum err
-block_decoder_open(struct block_decoder **out)
+static struct stored_block
+stored_block(const struct segment *s, uint32_t block)
 {
-	struct block_decoder *d = calloc(1, sizeof *d);
-	if (!d)
-		return fail(ERR_NOMEM, "out of memory");
-	enum err e = packet_decoder_open(&d->packet);
-	if (e != OK) {
-		free(d);
-		return e;
-	}
-	*out = d;
-	return OK;
-}
-
-void
-block_decoder_close(struct block_decoder **d)
-{
-	if (!*d)
-		return;
-	packet_decoder_close(&(*d)->packet);
-	free((*d)->stored);
-	free(*d);
-	*d = NULL;
-}
-
-static enum err
-decoder_room(struct block_decoder *d, size_t n)
-{
-	if (n <= d->room)
-		return OK;
-	uint8_t *p = realloc(d->stored, n);
-	if (!p)
-		return fail(ERR_NOMEM, "out of memory");
-	d->stored = p;
-	d->room = n;
-	return OK;
-}
-
-struct chunk_table {
-	uint32_t count;
-	struct {
-		uint32_t id, sealed_bytes, at; /* at: from the start of the block */
-	} v[CHUNK_COUNT];
-};
-
-/* p holds the block's first n bytes; enough for header and table of CHUNK_COUNT, or all of the block. */
-static enum err
-parse_block_header(const struct block_info *info, const uint8_t *p, size_t n, struct chunk_table *table)
-{
-	struct reader r = reader_of(p, n);
-	struct block_header h;
-#define F(codec, type, name, description) h.name = reader_##codec(&r);
-	BLOCK_HEADER(F)
-#undef F
-	if (!reader_ok(&r) || h.magic != BLOCK_MAGIC || h.records != info->records || h.stored_bytes != info->stored_bytes)
-		return fail(ERR_FORMAT, "the header is damaged");
-	if (h.version != BLOCK_VERSION || h.kind != 1)
-		return fail(ERR_UNSUPPORTED, "version %u, kind %u of block; this program knows version %u, kind 1", h.version,
-		            h.kind, BLOCK_VERSION);
-	uint64_t at = BLOCK_HEADER_BYTES + (uint64_t)h.chunks * BLOCK_CHUNK_BYTES;
-	if (h.chunks > CHUNK_COUNT)
-		return fail(ERR_FORMAT, "the header is damaged");
-	table->count = h.chunks;
-	for (uint32_t i = 0; i < h.chunks; i++) {
-		uint32_t id = reader_le32(&r), sealed = reader_le32(&r);
-		if (!reader_ok(&r) || id >= CHUNK_COUNT || (i > 0 && id <= table->v[i - 1].id) ||
-		    sealed < SEAL_TAG_BYTES || at > info->stored_bytes || sealed > info->stored_bytes - at)
-			return fail(ERR_FORMAT, "the chunk table is damaged");
-		table->v[i].id = id;
-		table->v[i].sealed_bytes = sealed;
-		table->v[i].at = (uint32_t)at;
-		at += sealed;
-	}
-	return at == info->stored_bytes ? OK : fail(ERR_FORMAT, "the chunk table is damaged");
-}
-
-static enum err
-open_chunk(struct segment *s, uint32_t block, uint32_t id, uint8_t *p, uint32_t n, struct block_decoder *d)
-{
-	enum err e = unseal(s->key, &s->name, block, id, p, n, p);
-	if (e == OK)
-		e = packet_decoder_chunk(d->packet, id, p, n - SEAL_TAG_BYTES);
-	return e == OK ? OK : fail_prefix(e, "column %s: ", packet_chunk_name(id));
-}
-
-/* What of a block is needed, and whether it is read in one piece: when it is most of what lies between its ends. */
-struct extent {
-	uint64_t first, last, sum;
-	bool whole;
-};
-
-static struct extent
-extent_of(const struct chunk_table *t, unsigned chunks)
-{
-	struct extent x = { .first = UINT64_MAX };
-	for (uint32_t i = 0; i < t->count; i++) {
-		if (!(chunks >> t->v[i].id & 1))
-			continue;
-		x.first = x.first < t->v[i].at ? x.first : t->v[i].at;
-		x.last = t->v[i].at + t->v[i].sealed_bytes;
-		x.sum += t->v[i].sealed_bytes;
-	}
-	x.whole = x.sum > 0 && (x.sum >= (x.last - x.first) / 4 * 3 || x.last - x.first <= (64u << 10));
-	return x;
-}
-
-static enum err
-load_chunks(struct segment *s, uint32_t block, struct block_decoder *d, unsigned chunks, const struct chunk_table *t,
-            uint64_t *bytes_read)
-{
-	const struct block_info *info = &s->blocks[block];
-	struct extent x = extent_of(t, chunks);
-	if (x.sum == 0)
-		return OK; /* columns without a value have no chunk */
-	TRY(decoder_room(d, x.whole ? x.last - x.first : x.sum));
-	if (x.whole)
-		TRY(io_pread(s->fd, d->stored, x.last - x.first, info->at + x.first, s->path));
-	*bytes_read += x.whole ? x.last - x.first : x.sum;
-	uint64_t at = 0;
-	for (uint32_t i = 0; i < t->count; i++) {
-		if (!(chunks >> t->v[i].id & 1))
-			continue;
-		uint8_t *p = d->stored + (x.whole ? t->v[i].at - x.first : at);
-		if (!x.whole)
-			TRY(io_pread(s->fd, p, t->v[i].sealed_bytes, info->at + t->v[i].at, s->path));
-		TRY(open_chunk(s, block, t->v[i].id, p, t->v[i].sealed_bytes, d));
-		at += t->v[i].sealed_bytes;
-	}
-	return OK;
-}
-
-static enum err
-read_block_header(struct segment *s, uint32_t block, struct chunk_table *table, uint64_t *bytes_read)
-{
-	const struct block_info *info = &s->blocks[block];
-	uint8_t head[BLOCK_HEADER_BYTES + CHUNK_COUNT * BLOCK_CHUNK_BYTES];
-	size_t n = info->stored_bytes < sizeof head ? info->stored_bytes : sizeof head;
-	TRY(io_pread(s->fd, head, n, info->at, s->path));
-	*bytes_read += n;
-	return parse_block_header(info, head, n, table);
+	assert(block < s->totals.blocks);
+	return (struct stored_block){
+		.serial = s->serial + block,
+		.info = &s->blocks[block],
+		.key = block_key(s, block),
+		.fd = s->fd,
+		.path = s->path,
+	};
 }
 
 enum err
 segment_cost(struct segment *s, uint32_t block, unsigned columns, uint64_t *bytes)
 {
-	struct chunk_table table;
-	uint64_t n = 0;
-	enum err e = read_block_header(s, block, &table, &n);
-	if (e != OK)
-		return fail_prefix(e, "%s: block %u: ", s->path, block);
-	struct extent x = extent_of(&table, packet_chunks_for(columns));
-	*bytes = n + (x.whole ? x.last - x.first : x.sum);
-	return OK;
-}
-
-static enum err
-load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
-     uint64_t *bytes_read)
-{
-	const struct block_info *info = &s->blocks[block];
-	if (d->serial != s->serial || d->block != block) {
-		packet_decoder_begin(d->packet, info->records);
-		d->block = block;
-	}
-	d->serial = 0; /* until all went well */
-	unsigned chunks = packet_chunks_for(columns) & ~packet_decoder_chunks(d->packet);
-	if (chunks) {
-		struct chunk_table table;
-		TRY(read_block_header(s, block, &table, bytes_read));
-		TRY(load_chunks(s, block, d, chunks, &table, bytes_read));
-	}
-	TRY(packet_decode(d->packet, columns, out));
-	d->serial = s->serial;
-	return OK;
+	struct stored_block b = stored_block(s, block);
+	enum err e = block_cost(&b, columns, bytes);
+	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
 }
 
 enum err
 segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns, const struct batch **out,
              uint64_t *bytes_read)
 {
-	assert(block < s->totals.blocks);
-	uint64_t ignored = 0;
-	enum err e = load(s, block, d, columns, out, bytes_read ? bytes_read : &ignored);
+	struct stored_block b = stored_block(s, block);
+	enum err e = block_load(d, &b, columns, out, bytes_read);
 	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
-}
-
-/* The block's sums, from its records. */
-static enum err
-check_totals(const struct block_info *info, const struct batch *b)
-{
-	uint64_t wire = 0, captured = 0, first = UINT64_MAX, last = 0;
-	for (uint32_t row = 0; row < b->count; row++) {
-		wire += b->wire_len[row];
-		captured += b->cap_len[row];
-		first = b->ts[row] < first ? b->ts[row] : first;
-		last = b->ts[row] > last ? b->ts[row] : last;
-	}
-	if (wire != info->wire_bytes || captured != info->captured_bytes || first != info->first_ns ||
-	    last != info->last_ns)
-		return fail(ERR_FORMAT, "the records are not those that the block table describes");
-	for (uint32_t row = 0; row < b->count; row++) {
-		const uint8_t *p = NULL;
-		uint32_t n = 0;
-		TRY(batch_bytes(b, row, &p, &n));
-	}
-	return OK;
 }
 
 enum err
 segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d)
 {
-	assert(block < s->totals.blocks);
-	const struct block_info *info = &s->blocks[block];
-	const struct batch *b = NULL;
-	uint8_t hash[SEGMENT_HASH_BYTES];
-	/* Decode first: it can name the column. */
-	TRY(segment_load(s, block, d, BATCH_ALL, &b, NULL));
-	enum err e = check_totals(info, b);
-	if (e == OK)
-		e = decoder_room(d, info->stored_bytes);
-	if (e == OK)
-		e = io_pread(s->fd, d->stored, info->stored_bytes, info->at, s->path);
-	if (e == OK) {
-		crypto_generichash(hash, sizeof hash, d->stored, info->stored_bytes, NULL, 0);
-		if (memcmp(hash, info->hash, sizeof hash) != 0)
-			e = fail(ERR_FORMAT, "the stored bytes are not those that were written");
-	}
+	struct stored_block b = stored_block(s, block);
+	enum err e = block_check(d, &b);
 	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
 }

@@ -15,7 +15,7 @@ struct segment_writer {
 	int fd;
 	struct segment_name name;
 	char stream_name[STREAM_NAME_BYTES];
-	uint8_t *key;              /* sodium_malloc */
+	uint8_t *key;              /* sodium_malloc: the segment's, then those of the blocks */
 	struct packer *packer;
 	struct block_info blocks[SEGMENT_BLOCKS_MAX];
 	uint32_t block_count;
@@ -61,7 +61,7 @@ segment_create(struct segment_writer **out, const char *path, const struct segme
 	w->name = *name;
 	memcpy(w->path, path, strlen(path) + 1);
 	memcpy(w->stream_name, stream_name, strlen(stream_name) + 1);
-	w->key = sodium_malloc(SEGMENT_KEY_BYTES);
+	w->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
 	w->scratch = malloc(2 * BLOCK_RECORDS_MAX * sizeof *w->scratch);
 	enum err e = w->key && w->scratch ? packer_open(&w->packer) : fail(ERR_NOMEM, "out of memory");
 	if (e == OK) {
@@ -96,11 +96,15 @@ segment_writer_close(struct segment_writer **out)
 	*out = NULL;
 }
 
-uint32_t
-segment_next_block(const struct segment_writer *w, const uint8_t **key, const struct segment_name **name)
+static uint8_t *
+block_key(const struct segment_writer *w, uint32_t block)
 {
-	*key = w->key;
-	*name = &w->name;
+	return w->key + SEGMENT_KEY_BYTES + block * BLOCK_KEY_BYTES;
+}
+
+uint32_t
+segment_block_count(const struct segment_writer *w)
+{
 	return w->block_count;
 }
 
@@ -130,17 +134,18 @@ note_postings(struct segment_writer *w, const struct block *b, uint64_t bit)
 }
 
 enum err
-segment_append(struct segment_writer *w, const struct block *b)
+segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES])
 {
 	assert(w->block_count < SEGMENT_BLOCKS_MAX);
 	uint64_t bit = (uint64_t)1 << w->block_count;
 	TRY(note_postings(w, b, bit));
-	TRY(io_write(w->fd, b->bytes, b->stored_bytes, w->path));
+	TRY(io_write(w->fd, b->stored, b->stored_bytes, w->path));
+	memcpy(block_key(w, w->block_count), key, BLOCK_KEY_BYTES);
 	struct block_info *info = &w->blocks[w->block_count++];
 	*info = b->info;
 	info->at = w->at;
 	info->stored_bytes = b->stored_bytes;
-	crypto_generichash(info->hash, sizeof info->hash, b->bytes, b->stored_bytes, NULL, 0);
+	crypto_generichash(info->hash, sizeof info->hash, b->stored, b->stored_bytes, NULL, 0);
 	w->at += b->stored_bytes;
 	w->opaque |= b->opaque ? bit : 0;
 	struct segment_totals *t = &w->totals;
@@ -156,11 +161,22 @@ segment_append(struct segment_writer *w, const struct block *b)
 	return OK;
 }
 
+enum err
+segment_seal(struct segment_writer *w, struct block_encoder *e, struct block *b)
+{
+	uint8_t key[BLOCK_KEY_BYTES];
+	randombytes_buf(key, sizeof key);
+	block_seal(e, b, key);
+	enum err error = segment_append(w, b, key);
+	sodium_memzero(key, sizeof key);
+	return error;
+}
+
 /* Seals the n plain bytes at p, which have room for the tag, and writes them. */
 static enum err
 write_page(struct segment_writer *w, uint32_t number, uint8_t *p, size_t n, crypto_generichash_state *footer)
 {
-	seal(w->key, &w->name, SEAL_FOOTER, number, p, n, p);
+	seal_page(w->key, &w->name, number, p, n, p);
 	crypto_generichash_update(footer, p, n + SEAL_TAG_BYTES);
 	TRY(io_write(w->fd, p, n + SEAL_TAG_BYTES, w->path));
 	w->at += n + SEAL_TAG_BYTES;
@@ -232,6 +248,7 @@ write_footer(struct segment_writer *w, crypto_generichash_state *footer, uint64_
 		BLOCK_ENTRY(F)
 #undef F
 		writer_put(&out, w->blocks[i].hash, SEGMENT_HASH_BYTES);
+		writer_put(&out, block_key(w, i), BLOCK_KEY_BYTES);
 	}
 	enum err e = write_tables(w, &out, footer);
 	assert(writer_ok(&out));

@@ -333,7 +333,6 @@ store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out
 
 struct segment_writer *store_segment_writer(struct store_segment *g) { return g->writer; }
 const struct segment_name *store_segment_name(const struct store_segment *g) { return &g->name; }
-const uint8_t *store_segment_key(const struct store_segment *g) { return g->key; }
 
 void
 store_segment_abort(struct store *s, struct store_segment **g)
@@ -403,10 +402,8 @@ segment_commit(struct store *s, struct store_segment **g, struct change *c)
 {
 	struct segment_totals totals;
 	uint8_t *filter = NULL;
-	const uint8_t *key;
-	const struct segment_name *name;
 	enum err e = running(s);
-	if (e == OK && segment_next_block((*g)->writer, &key, &name) == 0)
+	if (e == OK && segment_block_count((*g)->writer) == 0)
 		e = fail(ERR_USAGE, "a segment without blocks");
 	if (e == OK)
 		e = segment_finish((*g)->writer, &totals);

@@ -11,8 +11,7 @@
  *     store_stream(s, "eth0", &stream);
  *     store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import);   skip import.records records
  *     store_segment_begin(s, stream, &g);
- *         block_seal(... store_segment_name(g), store_segment_key(g) ...)
- *         segment_append(store_segment_writer(g), block)
+ *         segment_seal(store_segment_writer(g), encoder, block)
  *         import.records += ...
  *     store_segment_commit(s, &g, &import);                                   and so on with the next segment
  *     store_import_finish(s, &import);
@@ -56,7 +55,6 @@ enum err store_import_finish(struct store *s, struct import_row *import);
 enum err                   store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out);
 struct segment_writer     *store_segment_writer(struct store_segment *g);
 const struct segment_name *store_segment_name(const struct store_segment *g);
-const uint8_t             *store_segment_key(const struct store_segment *g); /* SEGMENT_KEY_BYTES, until commit or abort */
 /* Finishes the file, makes it durable and commits it together with the import's progress (import->records: what is in this
  * segment included; NULL: not of an import). Frees *g, also on failure (then nothing is left of it, or the store stopped).
  * ERR_USAGE: no block was appended. */

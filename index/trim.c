@@ -47,6 +47,8 @@ frames_of(struct trim *t, const struct batch *b, uint64_t from_ns)
 {
 	struct frames *f = t->frames;
 	frames_reset(f);
+	f->sampled = b->sampled;
+	f->sampler = b->sampler;
 	for (uint32_t c = 0; c < b->conversations; c++)
 		for (uint32_t row = b->start[c]; row < b->start[c + 1]; row++)
 			t->conversation[row] = c;
@@ -89,11 +91,7 @@ copy_blocks(struct trim *t, struct segment *old, uint64_t from_ns, struct segmen
 			continue;
 		struct block block;
 		TRY(block_encode(t->encoder, t->frames, false, &block));
-		const uint8_t *key;
-		const struct segment_name *name;
-		uint32_t number = segment_next_block(w, &key, &name);
-		block_seal(&block, key, name, number);
-		TRY(segment_append(w, &block));
+		TRY(segment_seal(w, t->encoder, &block));
 		*records += t->frames->count;
 	}
 	return OK;

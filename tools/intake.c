@@ -107,16 +107,12 @@ commit(struct intake *in)
 }
 
 static enum err
-append(struct intake *in, struct block *b)
+append(struct intake *in, struct block_encoder *encoder, struct block *b)
 {
 	if (!in->segment)
 		TRY(store_segment_begin(in->store, in->stream, &in->segment));
 	struct segment_writer *w = store_segment_writer(in->segment);
-	const uint8_t *key;
-	const struct segment_name *name;
-	uint32_t number = segment_next_block(w, &key, &name);
-	block_seal(b, key, name, number);
-	TRY(segment_append(w, b));
+	TRY(segment_seal(w, encoder, b));
 	in->records += b->info.records;
 	in->open.records += b->info.records;
 	in->open.captured_bytes += b->info.captured_bytes;
@@ -126,14 +122,14 @@ append(struct intake *in, struct block *b)
 
 /* With the lock held before and after. */
 static void
-append_in_turn(struct intake *in, uint64_t number, struct block *b, enum err e)
+append_in_turn(struct intake *in, uint64_t number, struct block_encoder *encoder, struct block *b, enum err e)
 {
 	while (in->turn != number && !in->stop)
 		pthread_cond_wait(&in->turn_changed, &in->writing);
 	if (in->stop)
 		return;
 	if (e == OK)
-		e = append(in, b);
+		e = append(in, encoder, b);
 	if (e != OK)
 		intake_fail(in, e);
 	else if (in->options->step)
@@ -153,7 +149,7 @@ run_worker(void *arg)
 		struct block b;
 		enum err e = block_encode(w->encoder, w->frames, in->options->headers_only, &b);
 		pthread_mutex_lock(&in->writing);
-		append_in_turn(in, number, &b, e);
+		append_in_turn(in, number, w->encoder, &b, e);
 		stop = in->stop;
 		pthread_mutex_unlock(&in->writing);
 	}

@@ -31,9 +31,9 @@ now(void)
 static enum err
 decode(struct packet_decoder *d, const struct block *b)
 {
-	const uint8_t *table = b->bytes + BLOCK_HEADER_BYTES, *at = table + b->chunk_count * BLOCK_CHUNK_BYTES;
+	const uint8_t *table = b->stored + BLOCK_HEADER_BYTES, *at = table + b->chunk_count * BLOCK_CHUNK_BYTES;
 	const struct batch *batch;
-	packet_decoder_begin(d, b->info.records);
+	packet_decoder_begin(d, b->info.records, 1, SAMPLER_ALL);
 	for (uint32_t i = 0; i < b->chunk_count; i++) {
 		uint32_t bytes = load_le32(table + i * BLOCK_CHUNK_BYTES + 4);
 		TRY(packet_decoder_chunk(d, load_le32(table + i * BLOCK_CHUNK_BYTES), at, bytes - 16));
@@ -45,8 +45,7 @@ decode(struct packet_decoder *d, const struct block *b)
 static enum err
 measure_block(struct block_encoder *e, struct packet_decoder *d, const struct frames *f, struct result *r)
 {
-	static const uint8_t key[SEGMENT_KEY_BYTES] = { 1 };
-	static const struct segment_name name = { .id = 1 };
+	static const uint8_t key[BLOCK_KEY_BYTES] = { 1 };
 	double encode_s = 1e9, decode_s = 1e9;
 	struct block b;
 	for (unsigned pass = 0; pass < PASSES; pass++) {
@@ -55,7 +54,7 @@ measure_block(struct block_encoder *e, struct packet_decoder *d, const struct fr
 		double encoded = now();
 		TRY(decode(d, &b));
 		double decoded = now();
-		block_seal(&b, key, &name, 0);
+		block_seal(e, &b, key);
 		double sealed = now();
 		double took = encoded - began + sealed - decoded;
 		encode_s = took < encode_s ? took : encode_s;

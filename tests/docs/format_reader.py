@@ -109,29 +109,28 @@ class Segment:
         need(blake2b(trailer[:96])[:8] == trailer[96:] and trailer[:4] == b"AEND", "trailer")
         need(data[-208:-104] == trailer and trailer[4:24] == header[4:24] and trailer[48:64] == header[24:40], "copies")
         version, number, slot, stream = struct.unpack_from("<IQII", header, 4)
-        need(version == 1, "version")
+        need(version == 2, "version")
         self.data = data
         self.ad = header[24:40] + struct.pack("<QII", number, slot, stream)
         self.key = key_of(slot, number)
         footer_at, main_at, main_bytes, blocks = struct.unpack_from("<QQII", trailer, 24)
         mains = data[main_at:-208]
-        main = Cursor(self.open(mains[:main_bytes], 0xffffffff, 0))
-        need(main.data == self.open(mains[main_bytes:], 0xffffffff, 0xffffffff), "second main page")
+        main = Cursor(self.open(mains[:main_bytes], 0))
+        need(main.data == self.open(mains[main_bytes:], 0xffffffff), "second main page")
         self.totals = struct.unpack("<6Q", main.take(48))
         self.stream = main.take(main.number(2)).decode()
         self.blocks, leaves = [], []
         for _ in range(blocks):
-            at, stored = struct.unpack_from("<QI", main.take(48))
+            at, stored = struct.unpack_from("<QI", main.take(53))
             leaves.append(main.take(32))
             need(blake2b(data[at:at + stored]) == leaves[-1], "a block's hash")
-            self.blocks.append(data[at:at + stored])
+            self.blocks.append((data[at:at + stored], main.take(32)))
         self.tables = self.read_tables(main)
         leaves.append(blake2b(data[footer_at:-208]))
         need(tree(leaves) == trailer[64:96], "root")
 
-    def open(self, data, block, chunk):
-        return unseal(SODIUM.crypto_aead_chacha20poly1305_ietf_decrypt, self.key, struct.pack("<III", block, chunk, 0), data,
-                      self.ad)
+    def open(self, data, page):
+        return unseal(SODIUM.crypto_aead_chacha20poly1305_ietf_decrypt, self.key, struct.pack("<III", page, 0, 0), data, self.ad)
 
     def read_tables(self, main):
         tables, page = [], 0
@@ -140,7 +139,7 @@ class Segment:
             for _ in range(main.number(4)):
                 _, _, at, sealed, entries = struct.unpack("<QQQII", main.take(32))
                 page += 1
-                table.update(read_page(self.open(self.data[at:at + sealed], 0xffffffff, page), entries))
+                table.update(read_page(self.open(self.data[at:at + sealed], page), entries))
             tables.append(table)
         need(main.done(), "main page")
         return tables
@@ -200,14 +199,15 @@ def shape_of(word):
 
 class Block:
     def __init__(self, segment, number):
-        data = segment.blocks[number]
-        magic, version, kind, chunks, self.records, stored = struct.unpack_from("<4sBBHII", data)
-        need(magic == b"BLK1" and version == 1 and kind == 1 and stored == len(data), "block header")
-        self.values, at = {}, 16 + 8 * chunks
+        data, key = segment.blocks[number]
+        magic, version, kind, chunks, self.records, stored, sampled, _ = struct.unpack_from("<4sBBHIIII", data)
+        need(magic == b"BLK1" and version == 2 and kind == 1 and stored == len(data) and sampled > 0, "block header")
+        self.values, at = {}, 24 + 8 * chunks
         there = {}
         for i in range(chunks):
-            chunk, sealed = struct.unpack_from("<II", data, 16 + 8 * i)
-            there[chunk] = segment.open(data[at:at + sealed], number, chunk)
+            chunk, sealed = struct.unpack_from("<II", data, 24 + 8 * i)
+            there[chunk] = unseal(SODIUM.crypto_aead_chacha20poly1305_ietf_decrypt, key, struct.pack("<III", chunk, 0, 0),
+                                  data[at:at + sealed], data[:24])
             at += sealed
         for chunk, names in enumerate(STREAMS):
             cursor = Cursor(there[chunk]) if chunk in there else None

@@ -232,7 +232,7 @@ static bool
 decode_planes(uint32_t records, unsigned skipped, unsigned effort)
 {
 	static uint8_t chunk[STREAM_COUNT * (STREAM_BYTES_MAX + 16)];
-	packet_decoder_begin(decoder, records);
+	packet_decoder_begin(decoder, records, 1, SAMPLER_ALL);
 	for (unsigned c = 0; c < CHUNK_COUNT; c++) {
 		struct writer w = writer_of(chunk, sizeof chunk);
 		if (c + 1 == skipped)
@@ -274,7 +274,7 @@ try_chunks(const uint8_t *data, size_t n)
 {
 	struct reader r = reader_of(data, n);
 	unsigned first = reader_le16(&r);
-	packet_decoder_begin(decoder, 1u + reader_le16(&r));
+	packet_decoder_begin(decoder, 1u + reader_le16(&r), 1, SAMPLER_ALL);
 	unsigned done = 0;
 	while (reader_left(&r) >= 3) {
 		unsigned chunk = reader_u8(&r) % CHUNK_COUNT;

@@ -26,14 +26,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum flags { KEEP_CHECKS = 1 /* header and trailer keep the check they had */ };
 
-/* What lies in the file one after another: in the clear, or sealed under (block, chunk). */
+/* What lies in the file one after another: in the clear, or sealed: a page, or a chunk of a block. */
+enum seal_kind { CLEAR, PAGE, CHUNK };
 struct part {
-	uint32_t n, block, chunk;
-	bool     sealed;
+	uint32_t n, number;      /* page or chunk */
+	uint32_t block, head;    /* of a chunk: its block, and the part with the block's header */
+	enum seal_kind sealed;
 	uint8_t  p[PART_BYTES_MAX];
 };
 
 static const uint8_t key[SEGMENT_KEY_BYTES] = "k";
+static const uint8_t block_keys[BLOCKS][BLOCK_KEY_BYTES] = { "first", "second" };
 static const struct segment_name name = { .id = 1, .key_slot = 2, .stream = 3 };
 static struct part base[PARTS_MAX], parts[PARTS_MAX];
 static uint32_t part_count, main_part; /* behind it are its copy, the first and the second trailer */
@@ -50,14 +53,18 @@ want(enum err e)
 
 /* --- a real segment in parts --- */
 
+/* what: kind, number, block and head; n bytes as they lie in the file. */
 static uint64_t
-add_part(const uint8_t *file, uint64_t at, uint32_t n, bool sealed, uint32_t block, uint32_t chunk)
+add_part(const uint8_t *file, uint64_t at, uint32_t n, struct part what)
 {
 	struct part *x = &base[part_count++];
 	assert(part_count <= PARTS_MAX && n <= PART_BYTES_MAX);
-	*x = (struct part){ .n = sealed ? n - SEAL_TAG_BYTES : n, .block = block, .chunk = chunk, .sealed = sealed };
-	if (sealed)
-		want(unseal(key, &name, block, chunk, file + at, n, x->p));
+	*x = what;
+	x->n = x->sealed ? n - SEAL_TAG_BYTES : n;
+	if (x->sealed == PAGE)
+		want(unseal_page(key, &name, x->number, file + at, n, x->p));
+	else if (x->sealed == CHUNK)
+		want(unseal_chunk(block_keys[x->block], base[x->head].p, x->number, file + at, n, x->p));
 	else
 		memcpy(x->p, file + at, n);
 	return at + n;
@@ -68,9 +75,11 @@ add_block(const uint8_t *file, uint64_t at, uint32_t number)
 {
 	const uint8_t *table = file + at + BLOCK_HEADER_BYTES;
 	uint32_t chunks = load_le16(file + at + 6);
-	at = add_part(file, at, BLOCK_HEADER_BYTES + chunks * BLOCK_CHUNK_BYTES, false, 0, 0);
+	uint32_t head = part_count;
+	at = add_part(file, at, BLOCK_HEADER_BYTES + chunks * BLOCK_CHUNK_BYTES, (struct part){ .sealed = CLEAR });
 	for (uint32_t i = 0; i < chunks; i++, table += BLOCK_CHUNK_BYTES)
-		at = add_part(file, at, load_le32(table + 4), true, number, load_le32(table));
+		at = add_part(file, at, load_le32(table + 4),
+		              (struct part){ .sealed = CHUNK, .number = load_le32(table), .block = number, .head = head });
 	return at;
 }
 
@@ -78,26 +87,26 @@ static void
 take_apart(const uint8_t *file, size_t n)
 {
 	const uint8_t *trailer = file + n - SEGMENT_TRAILER_BYTES;
-	uint64_t main_at = load_le64(trailer + 32), at = add_part(file, 0, SEGMENT_HEADER_BYTES, false, 0, 0);
+	uint64_t main_at = load_le64(trailer + 32), at = add_part(file, 0, SEGMENT_HEADER_BYTES, (struct part){ .sealed = CLEAR });
 	uint32_t main_bytes = load_le32(trailer + 40);
 	uint8_t *main_page = malloc(main_bytes);
 	if (!main_page)
 		abort();
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		at = add_block(file, at, i);
-	want(unseal(key, &name, SEAL_FOOTER, 0, file + main_at, main_bytes, main_page));
+	want(unseal_page(key, &name, 0, file + main_at, main_bytes, main_page));
 	/* the directories stand at its end: four tables of one page */
 	const uint8_t *entry = main_page + main_bytes - SEAL_TAG_BYTES - TABLE_COUNT * (4 + PAGE_ENTRY_BYTES);
 	for (uint32_t t = 0; t < TABLE_COUNT; t++, entry += 4 + PAGE_ENTRY_BYTES) {
 		assert(load_le32(entry) == 1 && load_le64(entry + 4 + 16) == at);
-		at = add_part(file, at, load_le32(entry + 4 + 24), true, SEAL_FOOTER, t + 1);
+		at = add_part(file, at, load_le32(entry + 4 + 24), (struct part){ .sealed = PAGE, .number = t + 1 });
 	}
 	assert(at == main_at);
 	main_part = part_count;
-	at = add_part(file, at, main_bytes, true, SEAL_FOOTER, 0);
-	at = add_part(file, at, main_bytes, true, SEAL_FOOTER, SEGMENT_MAIN_COPY);
-	at = add_part(file, at, SEGMENT_TRAILER_BYTES, false, 0, 0);
-	(void)add_part(file, at, SEGMENT_TRAILER_BYTES, false, 0, 0);
+	at = add_part(file, at, main_bytes, (struct part){ .sealed = PAGE });
+	at = add_part(file, at, main_bytes, (struct part){ .sealed = PAGE, .number = SEGMENT_MAIN_COPY });
+	at = add_part(file, at, SEGMENT_TRAILER_BYTES, (struct part){ .sealed = CLEAR });
+	(void)add_part(file, at, SEGMENT_TRAILER_BYTES, (struct part){ .sealed = CLEAR });
 	free(main_page);
 }
 
@@ -120,8 +129,8 @@ make_base(void)
 		frames_reset(frames);
 		make_frames(frames, &dice, i ? 101 : 1, 60);
 		want(block_encode(encoder, frames, false, &b));
-		block_seal(&b, key, &name, i);
-		want(segment_append(w, &b));
+		block_seal(encoder, &b, block_keys[i]);
+		want(segment_append(w, &b, block_keys[i]));
 	}
 	want(segment_finish(w, &totals));
 	segment_writer_close(&w);
@@ -207,8 +216,10 @@ put_together(unsigned flags, unsigned changed)
 			main_at = at;
 		if (i >= main_part + 2)
 			finish_trailer(x, flags, changed & 12, main_at);
-		if (x->sealed)
-			seal(key, &name, x->block, x->chunk, x->p, x->n, file + at);
+		if (x->sealed == PAGE)
+			seal_page(key, &name, x->number, x->p, x->n, file + at);
+		else if (x->sealed == CHUNK)
+			seal_chunk(block_keys[x->block], parts[x->head].p, x->number, x->p, x->n, file + at);
 		else
 			memcpy(file + at, x->p, x->n);
 		at += x->n + (x->sealed ? SEAL_TAG_BYTES : 0);

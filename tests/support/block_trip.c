@@ -450,13 +450,9 @@ write_segment(struct trip *t, struct block *b)
 	struct segment_name name = { .archive = "the archive's id", .id = 77, .key_slot = 5, .stream = 3 };
 	struct segment_writer *w = NULL;
 	struct segment_totals totals;
-	const uint8_t *block_key;
-	const struct segment_name *block_name;
 	(void)unlink(t->path);
 	WANT(segment_create(&w, t->path, &name, key, "eth0"));
-	uint32_t number = segment_next_block(w, &block_key, &block_name);
-	block_seal(b, block_key, block_name, number);
-	enum err e = segment_append(w, b);
+	enum err e = segment_seal(w, t->encoder, b);
 	if (e == OK)
 		e = segment_finish(w, &totals);
 	segment_writer_close(&w);

@@ -86,8 +86,7 @@ made_segment(const char *name, const uint64_t *times, uint32_t count, uint32_t p
 			add_record(stream, times[i], block);
 		struct block b;
 		must(block_encode(encoder, frames, false, &b));
-		block_seal(&b, store_segment_key(g), store_segment_name(g), block);
-		must(segment_append(store_segment_writer(g), &b));
+		must(segment_seal(store_segment_writer(g), encoder, &b));
 	}
 	must(store_segment_commit(store, &g, NULL));
 	made_segments++;

@@ -87,8 +87,7 @@ block_commit(struct store_segment *g, const struct test_segment *t, uint32_t num
 	}
 	struct block b;
 	TRY(block_encode(encoder, frames, false, &b));
-	block_seal(&b, store_segment_key(g), store_segment_name(g), number);
-	return segment_append(store_segment_writer(g), &b);
+	return segment_seal(store_segment_writer(g), encoder, &b);
 }
 
 enum err

@@ -18,15 +18,11 @@ write_blocks(struct segment_writer *w, const struct frames *f, uint32_t per_bloc
 {
 	for (uint32_t at = 0; at < f->count; at += per_block) {
 		struct block b;
-		const uint8_t *key;
-		const struct segment_name *name;
 		struct frames part = *f;
 		part.v += at;
 		part.count = f->count - at < per_block ? f->count - at : per_block;
 		TRY(block_encode(encoder, &part, false, &b));
-		uint32_t number = segment_next_block(w, &key, &name);
-		block_seal(&b, key, name, number);
-		TRY(segment_append(w, &b));
+		TRY(segment_seal(w, encoder, &b));
 	}
 	return OK;
 }

@@ -360,8 +360,7 @@ agree_batch_of(const char *path, const char *output, struct block_encoder *encod
 	trip_scratch(file, "tshark.seg");
 	assert_int_equal(block_encode(encoder, frames, false, &block), OK);
 	assert_int_equal(segment_create(&w, file, &name, key, "x"), OK);
-	block_seal(&block, key, &name, 0);
-	assert_int_equal(segment_append(w, &block), OK);
+	assert_int_equal(segment_seal(w, encoder, &block), OK);
 	assert_int_equal(segment_finish(w, &totals), OK);
 	segment_writer_close(&w);
 	assert_int_equal(segment_open(&s, file, key), OK);

@@ -63,12 +63,8 @@ segment_write(struct store *s, uint32_t stream, uint32_t first)
 			f->used_bytes += n;
 		}
 		struct block block;
-		const uint8_t *key;
-		const struct segment_name *name;
 		okay(block_encode(encoder, f, false, &block));
-		uint32_t number = segment_next_block(store_segment_writer(g), &key, &name);
-		block_seal(&block, key, name, number);
-		okay(segment_append(store_segment_writer(g), &block));
+		okay(segment_seal(store_segment_writer(g), encoder, &block));
 	}
 	okay(store_segment_commit(s, &g, NULL));
 	frames_close(&f);
