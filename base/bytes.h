@@ -62,6 +62,17 @@ reader_view(struct reader *r, size_t n)
 	return p;
 }
 
+/* The next n bytes copied to out; zeros when there are fewer. */
+static inline void
+reader_get(struct reader *r, void *out, size_t n)
+{
+	const uint8_t *p = reader_view(r, n);
+	if (p)
+		memcpy(out, p, n);
+	else
+		memset(out, 0, n);
+}
+
 static inline size_t reader_left(const struct reader *r) { return r->failed ? 0 : (size_t)(r->end - r->at); }
 static inline bool reader_ok(const struct reader *r) { return !r->failed; }
 static inline bool reader_done(const struct reader *r) { return !r->failed && r->at == r->end; }

@@ -10,6 +10,9 @@
 #define RECORD_BYTES_MAX  (8u << 20)       /* one record; libpcap's largest ordinary snaplen is 256 KiB, EBHSCR's 8 MiB */
 #define CHUNK_BYTES_MAX   (BLOCK_BYTES_MAX + (1u << 20)) /* one column chunk, decompressed: all bytes of a block */
 
+/* A parcel: a sealed block with its signed header. */
+#define PARCEL_BYTES_MAX  (18u << 20)      /* a block of BLOCK_BYTES_MAX that does not compress, its seals, the header */
+
 /* A segment: the unit of commit, of keys and of deletion. */
 #define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
 #define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */

@@ -1,0 +1,39 @@
+/* Monitors: the collectors that may send. A monitor is known by two public keys (Noise's X25519, and Ed25519, which signs its
+ * parcels) and a name; the streams that it feeds are called NAME/STREAM, so none can write into another's.
+ *
+ * A monitor enrols with a ticket: a random code, single use, of which the archive keeps a hash until it expires. All of this
+ * is durable when a call returns. Times are ns since 1970 UTC.
+ */
+#ifndef INDEX_MONITORS_H
+#define INDEX_MONITORS_H
+
+#include "index/store.h"
+
+#define TICKET_BYTES   16u
+#define MONITORS_MAX   4096u
+#define MONITOR_NAME_BYTES 64u /* with the NUL: 1..63 of a-z A-Z 0-9 . _ - */
+
+enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTINED = 2 };
+
+/* Key pairs of the archive, derived from the owner key. */
+struct archive_identity {
+	uint8_t noise_public[32], noise_secret[32];   /* who the archive is: Noise static key, pinned by collectors */
+	uint8_t ingest_public[32], ingest_secret[32]; /* what block keys are sealed for */
+};
+/* Into memory that is the caller's to wipe. */
+void     monitors_identity(struct keystore *k, struct archive_identity *out);
+
+/* A code for a monitor of this name, good until expires_ns. ERR_USAGE: not a name; ERR_EXISTS: an enrolled monitor has it;
+ * ERR_LIMIT. */
+enum err monitors_ticket(struct store *s, const char *name, uint64_t expires_ns, uint8_t code[TICKET_BYTES]);
+/* Uses the code up and enrols the keys. ERR_DENIED: no such code, used, or expired (one sentence for all three); ERR_EXISTS:
+ * one of the keys is enrolled already. A revoked or quarantined monitor of that name is enrolled again: same number and
+ * streams, new keys, and its parcels start a larger epoch. */
+enum err monitors_enrol(struct store *s, const uint8_t code[TICKET_BYTES], const uint8_t noise_key[32],
+                        const uint8_t sign_key[32], uint64_t now_ns, struct monitor_row *out);
+/* ERR_ABSENT: no such monitor (the sentence names the nearest). Idempotent. */
+enum err monitors_revoke(struct store *s, const char *name);
+/* A monitor whose chain of parcels forked; reason is one sentence for the operator. */
+enum err monitors_quarantine(struct store *s, uint32_t id, const char *reason);
+
+#endif

@@ -1,0 +1,71 @@
+/* Reception: parcels of monitors become part of the archive, each exactly once.
+ *
+ *     store_land() ...  store_land_commit()  -> acknowledge;  reception_tend() now and then
+ *
+ * A parcel is appended to the landing file (archive/landing.h), which all streams share, so that one fdatasync makes the
+ * parcels of all monitors durable; then one LMDB transaction takes in what landed (rows LANDED by stream, epoch and sequence,
+ * FEED by stream, GAP). The landing file is the commit point: after a crash its tail is applied again. Landed blocks are
+ * in the answers of every query from the commit on.
+ *
+ * Merging puts the landed blocks of one stream into a segment, in the order of epoch and sequence: full blocks are copied as
+ * they are (same stored bytes, same key), small ones are joined into full ones. It happens when a stream has
+ * SEGMENT_BLOCKS_MAX full blocks landed, or MERGE_BLOCKS_MAX of any size, or its oldest waits for MERGE_AGE_NS. The segment,
+ * the feed's new position (manifest line FEED: merged up to here) and the end of the LANDED rows are one commit. A landing
+ * file without waiting blocks is destroyed, key first. What is merged and what is landed is disjoint in every snapshot.
+ */
+#ifndef INDEX_RECEPTION_H
+#define INDEX_RECEPTION_H
+
+#include "archive/block.h"
+#include "archive/parcel.h"
+#include "index/monitors.h"
+#include "index/store.h"
+
+/* Verified and examined by who calls; nothing here decodes a block (but merging, which reads what landed). */
+struct arrival {
+	uint32_t             monitor; /* number; parcel->monitor is its key: checked by the caller */
+	const struct parcel *parcel;
+	const uint8_t       *key;     /* BLOCK_KEY_BYTES; NULL for a loss */
+	const struct block  *block;   /* as block_examine() gave it; NULL for a loss */
+	uint64_t             now_ns;
+};
+
+/* Where a feed stands: what is to come next is sequence + 1 (chained to chain), or sequence 1 of a larger epoch. All zero: it
+ * never had a parcel. */
+struct feed_mark {
+	uint64_t epoch, sequence;
+	uint8_t  chain[PARCEL_HASH_BYTES];
+};
+
+enum landing_answer {
+	LANDED,          /* durable after the next store_land_commit() */
+	LANDED_BEFORE,   /* it is there: acknowledge (after the next commit) */
+	LANDED_NOT_NEXT, /* parcels before it are missing, or its epoch is over: go on from the mark */
+	LANDED_FORK,     /* another parcel has its place: quarantine the monitor */
+	LANDED_QUOTA,    /* the stream or the disk is full: later */
+};
+
+/* *answer and *mark (where the feed stands now) are set when OK. Errors stop as in store.h; ERR_FULL: the disk is, nothing
+ * of this parcel is kept, and the store goes on. */
+enum err store_land(struct store *s, const struct arrival *a, enum landing_answer *answer, struct feed_mark *mark);
+/* Makes durable and visible what landed since; the group commit. Nothing landed: nothing happens. ERR_FULL: nothing of the group
+ * is kept (it was not acknowledged and comes again), the store goes on. */
+enum err store_land_commit(struct store *s);
+/* Bytes landed since the last commit. */
+uint64_t store_landing_bytes(const struct store *s);
+enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struct feed_mark *mark);
+
+/* Limits of one archive, from the configuration. 0: none. */
+struct retention {
+	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
+	                           * future) are removed, stream by stream */
+	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
+	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
+	uint64_t stop_bytes;      /* below so many nothing lands any more (LANDED_QUOTA); reads go on */
+};
+
+/* One bounded step (at most ~50 ms) of merging or retention; *more: there is more to do at once. force: merges everything
+ * that landed, whatever its size and age (for tests, rm, and a clean stop). */
+enum err reception_tend(struct store *s, const struct retention *r, uint64_t now_ns, bool force, bool *more);
+
+#endif
