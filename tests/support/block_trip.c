@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "archive/block.h"
+#include "archive/block_read.h"
 #include "archive/dissect.h"
 #include "base/bytes.h"
 #include "tests/support/plain_parse.h"
@@ -16,12 +17,14 @@ struct trip {
 	char path[PATH_BYTES];
 	struct block_encoder *encoder;
 	struct block_decoder *decoder, *piecewise;
+	struct block_examiner *examiner;
 	struct segment *segment;
 	uint64_t stored_bytes;
 	uint32_t runs;
 };
 
 static const uint8_t key[SEGMENT_KEY_BYTES] = "a key that is known to everybody";
+static const uint8_t block_key[BLOCK_KEY_BYTES] = "and another one for its blocks";
 static char sentence[2 * ERR_TEXT_BYTES];
 
 static __attribute__((format(printf, 1, 2))) const char *
@@ -69,6 +72,8 @@ trip_open(struct trip **out)
 		e = block_decoder_open(&t->decoder);
 	if (e == OK)
 		e = block_decoder_open(&t->piecewise);
+	if (e == OK)
+		e = block_examiner_open(&t->examiner);
 	if (e != OK)
 		trip_close(&t);
 	*out = t;
@@ -85,6 +90,7 @@ trip_close(struct trip **t)
 	block_encoder_close(&(*t)->encoder);
 	block_decoder_close(&(*t)->decoder);
 	block_decoder_close(&(*t)->piecewise);
+	block_examiner_close(&(*t)->examiner);
 	free(*t);
 	*t = NULL;
 }
@@ -444,6 +450,25 @@ check_info(const struct frames *in, bool headers_only, const struct block_info *
 	return NULL;
 }
 
+/* What an archive finds in the block that came from elsewhere is what its encoder knew. */
+static const char *
+examine(struct trip *t, const struct block *b, enum examine depth)
+{
+	struct block x;
+	const struct block_info *a = &b->info, *i = &x.info;
+	WANT(block_examine(t->examiner, b->stored, b->stored_bytes, block_key, a->captured_bytes, depth, &x));
+	if (a->records != i->records || a->first_ns != i->first_ns || a->last_ns != i->last_ns ||
+	    a->wire_bytes != i->wire_bytes || a->captured_bytes != i->captured_bytes || a->sampled != i->sampled ||
+	    a->sampler != i->sampler || a->stored_bytes != i->stored_bytes)
+		return wrong("the block examined has other sums than the one encoded");
+	if (b->ip4_count != x.ip4_count || memcmp(b->ip4, x.ip4, x.ip4_count * sizeof *x.ip4) != 0 ||
+	    b->ip6_count != x.ip6_count || memcmp(b->ip6, x.ip6, x.ip6_count * sizeof *x.ip6) != 0 ||
+	    b->port_count != x.port_count || memcmp(b->ports, x.ports, x.port_count * sizeof *x.ports) != 0 ||
+	    b->proto_count != x.proto_count || memcmp(b->protos, x.protos, x.proto_count) != 0 || b->opaque != x.opaque)
+		return wrong("the block examined has other index terms than the one encoded");
+	return NULL;
+}
+
 static const char *
 write_segment(struct trip *t, struct block *b)
 {
@@ -452,7 +477,7 @@ write_segment(struct trip *t, struct block *b)
 	struct segment_totals totals;
 	(void)unlink(t->path);
 	WANT(segment_create(&w, t->path, &name, key, "eth0"));
-	enum err e = segment_seal(w, t->encoder, b);
+	enum err e = segment_append(w, b, block_key);
 	if (e == OK)
 		e = segment_finish(w, &totals);
 	segment_writer_close(&w);
@@ -475,6 +500,9 @@ trip_run(struct trip *t, const struct frames *in, bool headers_only)
 	const struct batch *b = NULL;
 	WANT(block_encode(t->encoder, in, headers_only, &block));
 	SAY(check_info(in, headers_only, &block.info));
+	block_seal(t->encoder, &block, block_key);
+	SAY(examine(t, &block, EXAMINE_INDEX));
+	SAY(examine(t, &block, EXAMINE_ALL));
 	SAY(write_segment(t, &block));
 	SAY(check_info(in, headers_only, segment_blocks(t->segment)));
 	WANT(segment_load(t->segment, 0, t->decoder, BATCH_ALL, &b, NULL));
