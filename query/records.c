@@ -5,6 +5,7 @@
 
 #include "archive/frames.h"
 #include "archive/radix.h"
+#include "base/crew.h"
 
 /* --- from a block --- */
 
@@ -247,6 +248,6 @@ records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct 
 	if (plan_streams_used(p) <= 1)
 		return run_in_capture_order(p, f, jobs, sink, counts);
 	/* The pool takes the room of a worker and a half. */
-	unsigned n = scan_jobs(jobs);
+	unsigned n = crew_size(jobs);
 	return run_in_time_order(p, f, n < RECORDS_MERGE_JOBS_MAX ? n : RECORDS_MERGE_JOBS_MAX, sink, counts);
 }

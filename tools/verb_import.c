@@ -25,10 +25,10 @@ struct show {
 };
 
 static void
-step(void *arg, const struct trace *t, uint64_t records)
+step(void *arg, uint64_t offset, uint64_t records)
 {
 	struct show *show = arg;
-	progress_step(&show->progress, trace_offset(t), records);
+	progress_step(&show->progress, offset, records);
 }
 
 /* The stream that a file goes into without --stream: its name without folder and without the endings of traces. */
