@@ -219,9 +219,10 @@ keystore_create(const char *dir, const char *key_path, const uint8_t archive[ARC
 	return e;
 }
 
-/* Who holds the lock, from the kernel's list ("1: FLOCK ADVISORY WRITE 1234 fd:01:5678 0 EOF"); 0 when it does not say. */
+/* Who holds the lock, from the kernel's list ("1: FLOCK ADVISORY WRITE 1234 fd:01:5678 0 EOF"); 0 when it does not say. READ
+ * is a keystore_hold(). */
 static long
-lock_holder(int fd)
+lock_holder(int fd, bool *reads)
 {
 	struct stat st;
 	FILE *f = fopen("/proc/locks", "re");
@@ -234,10 +235,13 @@ lock_holder(int fd)
 			long pid;
 			unsigned major_number, minor_number;
 			unsigned long inode;
-			if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%lu", &pid, &major_number, &minor_number,
-			           &inode) == 4 && inode == (unsigned long)st.st_ino &&
-			    makedev(major_number, minor_number) == st.st_dev)
+			char kind[8];
+			if (sscanf(line, "%*d: FLOCK %*s %7s %ld %x:%x:%lu", kind, &pid, &major_number, &minor_number,
+			           &inode) == 5 && inode == (unsigned long)st.st_ino &&
+			    makedev(major_number, minor_number) == st.st_dev) {
 				holder = pid;
+				*reads = strcmp(kind, "READ") == 0;
+			}
 		}
 	}
 	fclose(f);
@@ -245,13 +249,13 @@ lock_holder(int fd)
 }
 
 static enum err
-lock_take(int fd, const char *dir)
+lock_take(int fd, int how, const char *dir)
 {
 	int r = -1;
 	for (int i = 0; r < 0 && i < LOCK_TRIES; i++) {
 		if (i)
 			(void)usleep(LOCK_PAUSE_US);
-		r = flock(fd, LOCK_EX | LOCK_NB);
+		r = flock(fd, how | LOCK_NB);
 		if (r < 0 && errno != EWOULDBLOCK && errno != EINTR)
 			break;
 	}
@@ -259,10 +263,15 @@ lock_take(int fd, const char *dir)
 		return OK;
 	if (errno != EWOULDBLOCK && errno != EINTR)
 		return fail_errno("%s: lock", dir);
-	long pid = lock_holder(fd);
+	bool reads = false;
+	long pid = lock_holder(fd, &reads);
+	char who[32] = "another process";
 	if (pid > 0)
-		return fail(ERR_BUSY, "%s: process %ld is writing to this archive: try again when it has ended", dir, pid);
-	return fail(ERR_BUSY, "%s: another process is writing to this archive: try again when it has ended", dir);
+		snprintf(who, sizeof who, "process %ld", pid);
+	if (reads)
+		return fail(ERR_BUSY, "%s: %s reads this archive and may not write to its lock file, so nobody can write beside it: "
+		            "try again when it has ended", dir, who);
+	return fail(ERR_BUSY, "%s: %s is writing to this archive: try again when it has ended", dir, who);
 }
 
 static enum err
@@ -274,7 +283,7 @@ open_parts(struct keystore *k, const char *dir, const char *key_path)
 	if (e != OK)
 		return e;
 	if (k->writable)
-		TRY(lock_take(k->fd, dir));
+		TRY(lock_take(k->fd, LOCK_EX, dir));
 	uint8_t header[KEYSTORE_HEADER_BYTES], mine[KEYSTORE_HEADER_BYTES], key_archive[ARCHIVE_ID_BYTES];
 	TRY(io_pread(k->fd, header, sizeof header, 0, k->path));
 	TRY(header_decode(header, k->path, k->archive));
@@ -321,6 +330,12 @@ keystore_close(struct keystore **k)
 	sodium_free((*k)->keys); /* wipes */
 	free(*k);
 	*k = NULL;
+}
+
+enum err
+keystore_hold(struct keystore *k)
+{
+	return k->writable ? OK : lock_take(k->fd, LOCK_SH, k->path);
 }
 
 void

@@ -44,6 +44,9 @@ enum err keystore_create(const char *dir, const char *key_path, const uint8_t ar
  * keystore's; ERR_FORMAT: damaged header. writable takes an exclusive lock (ERR_BUSY). */
 enum err keystore_open(struct keystore **out, const char *dir, const char *key_path, bool writable);
 void     keystore_close(struct keystore **k);
+/* Keeps writers away (not readers) until it is closed: for a reader that a writer can not see otherwise. ERR_BUSY: a writer is
+ * at work. Nothing for a keystore that is open for writing. */
+enum err keystore_hold(struct keystore *k);
 void     keystore_archive_id(const struct keystore *k, uint8_t archive[ARCHIVE_ID_BYTES]);
 
 /* A fresh random key for segment id, durable on return. */

@@ -218,6 +218,23 @@ format_read(struct archive *a)
 	return OK;
 }
 
+static bool
+writes(const struct archive *a)
+{
+	return a->access == ARCHIVE_WRITE || a->access == ARCHIVE_BARE;
+}
+
+bool
+archive_is_read_only(const char *dir)
+{
+	static const char *const names[] = { ".", "keystore", "manifest", "segments", "index", "index/data.mdb", "index/lock.mdb" };
+	char path[PATH_BYTES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (io_path(path, dir, "%s", names[i]) == OK && io_read_only(path))
+			return true;
+	return false;
+}
+
 enum err
 archive_open_catalogue(struct archive *a, const char *name, struct catalogue **out)
 {
@@ -225,7 +242,7 @@ archive_open_catalogue(struct archive *a, const char *name, struct catalogue **o
 	uint8_t key[CATALOGUE_KEY_BYTES];
 	TRY(io_path(folder, a->dir, "%s", name));
 	keystore_derive(a->keystore, ARCHIVE_CATALOGUE_LABEL, key);
-	enum err e = catalogue_open(out, folder, key, a->access != ARCHIVE_READ, 0);
+	enum err e = catalogue_open(out, folder, key, writes(a), 0);
 	sodium_memzero(key, sizeof key);
 	return e;
 }
@@ -235,7 +252,7 @@ archive_open_manifest(struct archive *a, const char *name, struct manifest **out
 {
 	uint8_t key[MANIFEST_KEY_BYTES];
 	keystore_derive(a->keystore, ARCHIVE_MANIFEST_LABEL, key);
-	enum err e = manifest_open(out, a->dir, name, key, a->id, a->access != ARCHIVE_READ);
+	enum err e = manifest_open(out, a->dir, name, key, a->id, writes(a));
 	sodium_memzero(key, sizeof key);
 	return e;
 }
@@ -244,6 +261,10 @@ archive_open_manifest(struct archive *a, const char *name, struct manifest **out
 static enum err
 parts_open(struct archive *a, bool *behind)
 {
+	char folder[PATH_BYTES];
+	TRY(io_path(folder, a->dir, "index"));
+	if (!writes(a) && catalogue_is_unseen(folder))
+		TRY(keystore_hold(a->keystore));
 	TRY(archive_open_manifest(a, "manifest", &a->manifest));
 	TRY(archive_open_catalogue(a, "index", &a->catalogue));
 	struct state_row state;
@@ -276,17 +297,17 @@ open_once(struct archive **out, const char *dir, const char *key_path, enum arch
 	int n = snprintf(a->dir, sizeof a->dir, "%s", dir);
 	enum err e = n < 0 || n >= (int)sizeof a->dir ? fail(ERR_LIMIT, "%s: path too long", dir) : format_read(a);
 	if (e == OK)
-		e = keystore_open(&a->keystore, dir, key_path, access != ARCHIVE_READ);
+		e = keystore_open(&a->keystore, dir, key_path, writes(a));
 	if (e == OK) {
 		uint8_t id[ARCHIVE_ID_BYTES];
 		keystore_archive_id(a->keystore, id);
 		if (memcmp(id, a->id, sizeof id) != 0)
 			e = fail(ERR_FORMAT, "%s: the keystore is another archive's: restore the right one from a copy", dir);
 	}
-	if (e == OK && access != ARCHIVE_READ)
+	if (e == OK && writes(a))
 		e = refuse_network(dir);
 	*behind = false;
-	if (e == OK && access != ARCHIVE_BARE)
+	if (e == OK && (access == ARCHIVE_READ || access == ARCHIVE_WRITE))
 		e = parts_open(a, behind);
 	if (e == OK && access == ARCHIVE_WRITE)
 		e = recovery_run(a, &a->recovered);

@@ -34,6 +34,7 @@ enum archive_access {
 	ARCHIVE_READ,  /* beside a writer, if there is one */
 	ARCHIVE_WRITE, /* the only writer; finishes first what a killed one left (index/recovery.h) */
 	ARCHIVE_BARE,  /* the only writer, format and keystore only: for rebuild and fsck when the rest is damaged */
+	ARCHIVE_BARE_READ, /* the same parts, for looking only */
 };
 
 /* Makes an archive in dir, which is missing or empty; durable on return, and nothing is left there on failure.
@@ -43,9 +44,14 @@ enum err archive_init(const char *dir, const char *key_path);
 
 /* ERR_ABSENT: no archive there, or no owner key (tells --key-file); ERR_UNSUPPORTED: of another version; ERR_DENIED: wrong
  * owner key; ERR_BUSY: held by another writer; ERR_FORMAT: damaged, and what to do. A reader of an archive whose last writer
- * was killed becomes a writer for a moment, to finish that one's commit, when it can. */
+ * was killed becomes a writer for a moment, to finish that one's commit, when it can. One that may not write to the index's
+ * lock file (another user's archive, a read-only file system) keeps writers out while it has the archive open, and can not be
+ * opened beside one (ERR_BUSY). */
 enum err archive_open(struct archive **out, const char *dir, const char *key_path, enum archive_access access);
 void     archive_close(struct archive **a);
+
+/* Whether this process may not write to some part of the archive there. */
+bool              archive_is_read_only(const char *dir);
 
 const char       *archive_path(const struct archive *a);
 void              archive_id(const struct archive *a, uint8_t id[ARCHIVE_ID_BYTES]);
