@@ -137,6 +137,24 @@ owner_read(const char *path, uint8_t archive[ARCHIVE_ID_BYTES], uint8_t *key)
 	return e;
 }
 
+bool
+keystore_owner_begun(const char *key_path, const uint8_t archive[ARCHIVE_ID_BYTES], bool empty)
+{
+	struct stat st;
+	char id_hex[2 * ARCHIVE_ID_BYTES + 1], want[OWNER_LINE_BYTES], line[OWNER_LINE_BYTES];
+	size_t got = 0;
+	int fd = -1;
+	if (lstat(key_path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > OWNER_LINE_BYTES || io_open(&fd, key_path) != OK)
+		return false;
+	enum err e = io_read(fd, line, sizeof line, &got, key_path);
+	io_close(&fd);
+	sodium_bin2hex(id_hex, sizeof id_hex, archive, ARCHIVE_ID_BYTES);
+	size_t n = (size_t)snprintf(want, sizeof want, "%s %s ", OWNER_WORD, id_hex);
+	bool begun = e == OK && got >= !empty && memcmp(line, want, got < n ? got : n) == 0;
+	sodium_memzero(line, sizeof line);
+	return begun;
+}
+
 /* --- the keystore's header --- */
 
 static void
