@@ -50,9 +50,8 @@ print_json(struct look *l, const struct fsck_report *r, const char *error)
 	struct json *j = &l->json;
 	open_json(l);
 	json_end(j);
-	if (error) {
-		json_text(j, "error", error);
-	} else {
+	json_text(j, "error", error);
+	if (!error) {
 		json_u64(j, "fault_count", r->faults);
 		json_u64(j, "repaired", r->repaired);
 		json_u64(j, "segments", r->segments);

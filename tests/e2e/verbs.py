@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
-STAT_KEYS = ["packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "segments", "streams",
+STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "segments", "streams",
              "from", "until"]
 
 
@@ -147,7 +147,8 @@ def json_shapes():
         same("jq_reads_them", jq(r.text, ".bytes_per_packet == (.stored_bytes + .index_bytes) / .packets"), "true")
     r = atoll("empty", "stat", "--json")
     same("also_of_an_empty_archive", json.loads(r.text), {
-        "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0, "index_bytes": json.loads(r.text)["index_bytes"],
+        "version": 1, "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0,
+        "index_bytes": json.loads(r.text)["index_bytes"],
         "bytes_per_packet": None, "segments": 0, "streams": 0, "from": None, "until": None})
     found = t.whole("t.pcap")
     b = init("b")
