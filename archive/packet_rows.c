@@ -522,7 +522,7 @@ build_sum(struct walk *w, const struct fields *f, uint8_t *l4, uint32_t sum_at, 
 	default:
 		break;
 	}
-	s->payload_sum = payload_sum_of(field, headers);
+	s->payload_sum = payload_sum_of(field, fold16(headers));
 	store_le16(l4 + sum_at, field);
 }
 
