@@ -9,9 +9,29 @@
 
 /* --- from a block --- */
 
+/* The rest of what is known without the frame. */
+static void
+take_row(struct record *r, const struct batch *batch, uint32_t row)
+{
+	const struct flow *flow = &batch->flows[2 * r->conversation + batch->dir[row]];
+	r->batch = batch;
+	r->row = row;
+	r->linktype = batch->links[flow->link].linktype;
+	r->iface = batch->links[flow->link].iface;
+}
+
+static enum err
+take_frame(struct record *r, const struct batch *batch, uint32_t row)
+{
+	TRY(batch_bytes(batch, row, &r->bytes, &r->cap_len));
+	r->linktype = batch_link(batch, row)->linktype;
+	r->iface = batch_link(batch, row)->iface;
+	return OK;
+}
+
 /* Calls see() for each selected record of a block in capture order. */
 static enum err
-each_record(const struct scan_block *b, enum err (*see)(void *arg, const struct record *r), void *arg)
+each_record(const struct scan_block *b, bool listing, enum err (*see)(void *arg, const struct record *r), void *arg)
 {
 	const struct batch *batch = b->batch;
 	for (uint32_t i = 0; i < batch->count; i++) {
@@ -23,9 +43,12 @@ each_record(const struct scan_block *b, enum err (*see)(void *arg, const struct 
 			.wire_len = batch->wire_len[row],
 			.stream = b->segment->stream,
 		};
-		TRY(batch_bytes(batch, row, &r.bytes, &r.cap_len));
-		r.linktype = batch_link(batch, row)->linktype;
-		r.iface = batch_link(batch, row)->iface;
+		if (listing)
+			r.conversation = batch_conversation(batch, row);
+		if (listing && batch->flows[2 * r.conversation].net != NET_RAW)
+			take_row(&r, batch, row);
+		else
+			TRY(take_frame(&r, batch, row));
 		TRY(see(arg, &r));
 	}
 	return OK;
@@ -53,7 +76,7 @@ deliver_records(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
 	const struct records_sink *sink = arg;
-	return each_record(b, sink->record, sink->arg);
+	return each_record(b, sink->listing, sink->record, sink->arg);
 }
 
 static void
@@ -76,9 +99,9 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
                      struct scan_counts *counts)
 {
 	struct scan_sink scan = {
-		.columns = RECORD_COLUMNS,
+		.columns = records_columns(p, sink->listing),
 		.by_row = true,
-		.prepare = rebuild_selected,
+		.prepare = sink->listing ? NULL : rebuild_selected,
 		.deliver = deliver_records,
 		.notice = pass_notice,
 		.step = pass_step,
@@ -127,7 +150,7 @@ static enum err
 deliver_to_pool(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
-	return each_record(b, pool_add, arg);
+	return each_record(b, false, pool_add, arg);
 }
 
 static void
@@ -239,6 +262,13 @@ run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const s
 	}
 	pool_fini(&pool);
 	return e == END ? OK : e;
+}
+
+unsigned
+records_columns(const struct plan *p, bool listing)
+{
+	/* Records that are merged outlive their block's batch. */
+	return listing && plan_streams_used(p) <= 1 ? LISTING_COLUMNS : RECORD_COLUMNS;
 }
 
 enum err
