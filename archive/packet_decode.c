@@ -6,6 +6,7 @@
 
 #include "archive/dissect.h"
 #include "archive/packet_rows.h"
+#include "archive/packet_select.h"
 
 static const struct {
 	size_t room;
@@ -75,9 +76,9 @@ unsigned
 packet_chunks_for(unsigned columns)
 {
 	unsigned need = 1u << CHUNK_DICTIONARY;
-	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS))
+	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_ORDER;
-	if (columns & (BATCH_TIME | BATCH_TS))
+	if (columns & (BATCH_TIME | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_TIME;
 	if (columns & BATCH_WIRE_LEN)
 		need |= 1u << CHUNK_WIRE_LEN;
@@ -538,4 +539,14 @@ packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **o
 	d->columns |= columns;
 	*out = &d->batch;
 	return OK;
+}
+
+enum err
+packet_decode_selected(struct packet_decoder *d, unsigned columns, const struct selection *sel, const struct batch **out)
+{
+	/* Frames are built from whole columns. */
+	unsigned part = (columns | d->columns) & ROW_COLUMNS ? 0 : columns & PART_COLUMNS & ~d->columns;
+	TRY(packet_decode(d, columns & ~part & ~(unsigned)BATCH_SELECTED, out));
+	TRY(packet_select_columns(d, part, sel));
+	return columns & BATCH_SELECTED ? packet_select_records(d, sel) : OK;
 }

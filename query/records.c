@@ -34,17 +34,14 @@ static enum err
 each_record(const struct scan_block *b, bool listing, enum err (*see)(void *arg, const struct record *r), void *arg)
 {
 	const struct batch *batch = b->batch;
-	for (uint32_t i = 0; i < batch->count; i++) {
-		uint32_t row = batch->row_of[i];
-		if (!b->row[row])
-			continue;
+	for (uint32_t i = 0; i < batch->selected_count; i++) {
+		uint32_t row = batch->selected[i].row;
 		struct record r = {
-			.ts_ns = batch->time[i],
+			.ts_ns = batch->selected[i].time,
 			.wire_len = batch->wire_len[row],
 			.stream = b->segment->stream,
 		};
-		if (listing)
-			r.conversation = batch_conversation(batch, row);
+		r.conversation = batch->selected[i].conversation;
 		if (listing && batch->flows[2 * r.conversation].net != NET_RAW)
 			take_row(&r, batch, row);
 		else
@@ -100,7 +97,6 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
 {
 	struct scan_sink scan = {
 		.columns = records_columns(p, sink->listing),
-		.by_row = true,
 		.prepare = sink->listing ? NULL : rebuild_selected,
 		.deliver = deliver_records,
 		.notice = pass_notice,
@@ -212,7 +208,6 @@ run_window(struct plan *p, const struct filter *f, unsigned jobs, struct pool *p
 {
 	struct scan_sink scan = {
 		.columns = RECORD_COLUMNS,
-		.by_row = true,
 		.prepare = rebuild_selected,
 		.deliver = deliver_to_pool,
 		.notice = pool_notice,

@@ -12,8 +12,8 @@
 
 /* The columns that it reads besides the filter's; and of a listing of one stream, a quarter of that: no bytes behind the
  * headers, no checksums, no field that only BATCH_IP or BATCH_TCP have. */
-#define RECORD_COLUMNS  ((unsigned)(BATCH_BYTES | BATCH_TIME | BATCH_WIRE_LEN))
-#define LISTING_COLUMNS ((unsigned)(BATCH_RAW | BATCH_TIME | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS))
+#define RECORD_COLUMNS  ((unsigned)(BATCH_BYTES | BATCH_SELECTED | BATCH_WIRE_LEN))
+#define LISTING_COLUMNS ((unsigned)(BATCH_RAW | BATCH_SELECTED | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS))
 #define RECORDS_MERGE_JOBS_MAX 2u
 #define RECORDS_POOL_RECORDS (512u << 10) /* 32 MB of descriptions */
 #define RECORDS_POOL_BYTES   (64u << 20)  /* holds every record of at most RECORD_BYTES_MAX */

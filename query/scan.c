@@ -152,6 +152,12 @@ load(struct worker *w, unsigned columns)
 	return segment_load(w->segment->segment, w->b.block, w->decoder, columns, &w->b.batch, &w->bytes_read);
 }
 
+static enum err
+load_selected(struct worker *w, unsigned columns, const struct selection *sel)
+{
+	return segment_load_selected(w->segment->segment, w->b.block, w->decoder, columns, sel, &w->b.batch, &w->bytes_read);
+}
+
 /* Loads only as much as it takes to know what is selected, then the sink's columns when anything is. */
 static enum err
 select_records(struct worker *w)
@@ -181,7 +187,7 @@ select_records(struct worker *w)
 	}
 	b->conversation = sel.conversation;
 	b->row = sel.row;
-	return b->selected ? load(w, s->sink->columns) : OK;
+	return b->selected ? load_selected(w, s->sink->columns, &sel) : OK;
 }
 
 static enum err
