@@ -205,9 +205,7 @@ load(struct block_decoder *d, const struct stored_block *b, unsigned columns, co
 		TRY(read_block_header(b, &table, bytes_read));
 		TRY(load_chunks(b, d, chunks, &table, bytes_read));
 	}
-	if (sel) /* what it holds then is not all of its columns: nothing can be added */
-		return packet_decode_selected(d->packet, columns, sel, out);
-	TRY(packet_decode(d->packet, columns, out));
+	TRY(sel ? packet_decode_selected(d->packet, columns, sel, out) : packet_decode(d->packet, columns, out));
 	d->serial = b->serial;
 	return OK;
 }

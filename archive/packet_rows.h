@@ -78,7 +78,7 @@ struct packet_decoder {
 	uint32_t *image_at;        /* by row: where its frame is in image; NOT_BUILT */
 	uint16_t *link_of;         /* by row, once built */
 	uint8_t  *image;
-	uint32_t image_bytes;
+	uint32_t image_bytes, image_room;
 };
 
 /* Room for this block in the decoder's arena. */

@@ -18,7 +18,8 @@ static enum err
 select_wire_len(struct packet_decoder *d, const struct selection *sel)
 {
 	TRY(need_length(d, STREAM_WIRE0, 4, d->records));
-	TAKE_ROOM(d, d->wire_len, d->records * sizeof *d->wire_len);
+	if (!d->batch.wire_len)
+		TAKE_ROOM(d, d->wire_len, d->records * sizeof *d->wire_len);
 	const uint8_t *p0 = d->stream[STREAM_WIRE0], *p1 = d->stream[STREAM_WIRE1], *p2 = d->stream[STREAM_WIRE2],
 	              *p3 = d->stream[STREAM_WIRE3];
 	for (uint32_t c = 0; c < d->batch.conversations; c++)
@@ -45,7 +46,8 @@ select_directions(struct packet_decoder *d, const struct selection *sel)
 	uint32_t shapes = d->length[STREAM_SHAPES] / 4, wide = d->length[STREAM_SHAPE_WIDE0], at = 0, counted = 0;
 	TRY(need_length(d, STREAM_SHAPE, 1, d->records));
 	TRY(need_length(d, STREAM_SHAPE_WIDE0, 2, wide));
-	TAKE_ROOM(d, d->dir, d->records);
+	if (!d->batch.dir)
+		TAKE_ROOM(d, d->dir, d->records);
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
 		if (!sel->conversation[c])
 			continue;
@@ -73,7 +75,8 @@ static enum err
 select_tcp_flags(struct packet_decoder *d, const struct selection *sel)
 {
 	uint32_t at = 0, length = d->length[STREAM_TCP_FLAGS];
-	TAKE_ROOM(d, d->tcp_flags, d->records);
+	if (!d->batch.tcp_flags)
+		TAKE_ROOM(d, d->tcp_flags, d->records);
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
 		uint32_t row = d->start[c], rows = d->start[c + 1] - row;
 		bool tcp = d->flows[2 * c].transport == TRANSPORT_TCP;

@@ -173,7 +173,8 @@ select_records(struct worker *w)
 	TRY(load(w, 0));
 	TRY(filter_flows(w->filter, b->batch, &need));
 	if (need) {
-		TRY(load(w, need));
+		struct selection maybe = filter_selection(w->filter);
+		TRY(load_selected(w, need, &maybe));
 		TRY(filter_rows(w->filter, b->batch));
 	}
 	struct selection sel = filter_selection(w->filter);
