@@ -351,17 +351,24 @@ count_steps(const uint8_t *step, uint32_t n, uint32_t count[STEP_COUNT])
 	return beyond ? fail(ERR_FORMAT, "an order step that does not exist") : OK;
 }
 
+enum err
+packet_order_check(const struct packet_decoder *d)
+{
+	uint32_t count[STEP_COUNT] = { 0 };
+	TRY(need_lengths(d, STREAM_STEP, 1, d->records));
+	TRY(count_steps(d->stream[STREAM_STEP], d->records, count));
+	TRY(need_lengths(d, STREAM_BACK0, 2, count[STEP_BACK]));
+	if (count[STEP_NEW] != d->batch.conversations)
+		return fail(ERR_FORMAT, "an order of %u conversations, not %u", count[STEP_NEW], d->batch.conversations);
+	return OK;
+}
+
 static enum err
 decode_order(struct packet_decoder *d)
 {
 	uint32_t n = d->records, conversations = d->batch.conversations, opened = 0, last = 0, before_last = 0, back = 0;
-	uint32_t count[STEP_COUNT] = { 0 };
 	const uint8_t *step = d->stream[STREAM_STEP];
-	TRY(need_lengths(d, STREAM_STEP, 1, n));
-	TRY(count_steps(step, n, count));
-	TRY(need_lengths(d, STREAM_BACK0, 2, count[STEP_BACK]));
-	if (count[STEP_NEW] != conversations)
-		return fail(ERR_FORMAT, "an order of %u conversations, not %u", count[STEP_NEW], conversations);
+	TRY(packet_order_check(d));
 	TAKE_ROOM(d, d->row_of, n * sizeof *d->row_of);
 	TAKE_ROOM(d, d->next_row, conversations * sizeof *d->next_row);
 	TAKE_ROOM(d, d->follower, conversations * sizeof *d->follower);

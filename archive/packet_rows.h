@@ -88,6 +88,8 @@ struct packet_decoder {
 			return fail(ERR_FORMAT, "more columns than a block can have"); \
 	} while (0)
 
+/* Whether there are as many order steps of each kind as the records, conversations and BACK take. */
+enum err packet_order_check(const struct packet_decoder *d);
 /* Prepares rows: cursors, and the columns asked for. */
 enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);
 /* batch_bytes(). */

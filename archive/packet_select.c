@@ -117,38 +117,43 @@ static const struct picks {
 	[STEP_BACK] = { .back = UINT32_MAX },
 };
 
-/* Which records belong to selected conversations: their record numbers, conversations and rows. */
+/* Which records belong to selected conversations: their record numbers, conversations and rows. *count: rows of these
+ * conversations; gets how many of them are selected. What comes behind the last one is not looked at. */
 static enum err
 find_records(struct packet_decoder *d, const struct selection *sel, uint32_t *number, struct selected_row *out, uint32_t *count)
 {
-	uint32_t n = d->records, conversations = d->batch.conversations, opened = 0, last = 0, before_last = 0, back = 0, found = 0;
-	uint32_t backs = d->length[STREAM_BACK0];
 	const uint8_t *step = d->stream[STREAM_STEP], *back0 = d->stream[STREAM_BACK0], *back1 = d->stream[STREAM_BACK1];
+	const uint8_t *conversation = sel->conversation;
 	uint32_t *follower = d->follower, *next_row = d->next_row;
-	for (uint32_t i = 0; i < n; i++) {
+	uint32_t n = d->records, opened = 0, last = 0, before_last = 0, back = 0, found = 0, left = *count;
+	TRY(packet_order_check(d));
+	for (uint32_t i = 0; i < n && left; i++) {
 		/* As decode_order() in packet_decode.c; which way it goes can not be foreseen, and a compiler makes branches of
 		 * conditions. One byte behind the last BACK is read, not used (streams have that room). */
 		const struct picks *p = &picks[step[i] & 7];
 		uint32_t far = opened - 1 - (back0[back] | (uint32_t)back1[back] << 8);
 		uint32_t now = (last & p->last) | (before_last & p->before_last) | (opened & p->opened) | (far & p->back);
 		now |= follower[last] & p->follower; /* what takes longest comes last: each record waits for the one before */
-		opened += p->opened & 1;
-		back += p->back & 1;
-		if (now >= opened || opened > conversations || back > backs)
+		opened -= p->opened;
+		back -= p->back;
+		if (now >= opened)
 			return fail(ERR_FORMAT, "record %u of an unknown conversation", i);
 		follower[last] = now;
 		before_last = last;
 		last = now;
-		if (!sel->conversation[now])
+		if (!conversation[now])
 			continue;
 		uint32_t row = next_row[now]++;
+		left--;
 		if (row >= d->start[now + 1])
 			return fail(ERR_FORMAT, "conversation %u with another number of records than rows", now);
-		if (sel->conversation[now] == 2 && !sel->row[row])
+		if (conversation[now] == 2 && !sel->row[row])
 			continue;
 		number[found] = i;
 		out[found++] = (struct selected_row){ .row = row, .conversation = now };
 	}
+	if (left)
+		return fail(ERR_FORMAT, "fewer records of a conversation than rows");
 	*count = found;
 	return OK;
 }
@@ -200,11 +205,9 @@ find_times(struct packet_decoder *d, const uint32_t *number, struct selected_row
 enum err
 packet_select_records(struct packet_decoder *d, const struct selection *sel)
 {
-	uint32_t conversations = d->batch.conversations, count = 0, most = 0;
+	uint32_t conversations = d->batch.conversations, most = 0;
 	uint32_t *number;
 	struct selected_row *out;
-	TRY(need_length(d, STREAM_STEP, 1, d->records));
-	TRY(need_length(d, STREAM_BACK0, 2, d->length[STREAM_BACK0]));
 	for (uint32_t c = 0; c < conversations; c++)
 		most += sel->conversation[c] ? d->start[c + 1] - d->start[c] : 0;
 	TAKE_ROOM(d, number, most * sizeof *number);
@@ -213,10 +216,8 @@ packet_select_records(struct packet_decoder *d, const struct selection *sel)
 	TAKE_ROOM(d, d->follower, conversations * sizeof *d->follower);
 	memcpy(d->next_row, d->start, conversations * sizeof *d->next_row);
 	memset(d->follower, 0xff, conversations * sizeof *d->follower);
+	uint32_t count = most;
 	TRY(find_records(d, sel, number, out, &count));
-	for (uint32_t c = 0; c < conversations; c++)
-		if (sel->conversation[c] && d->next_row[c] != d->start[c + 1])
-			return fail(ERR_FORMAT, "conversation %u with another number of records than rows", c);
 	TRY(find_times(d, number, out, count));
 	d->batch.selected = out;
 	d->batch.selected_count = count;

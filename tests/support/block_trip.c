@@ -16,7 +16,7 @@
 struct trip {
 	char path[PATH_BYTES];
 	struct block_encoder *encoder;
-	struct block_decoder *decoder, *piecewise;
+	struct block_decoder *decoder, *piecewise, *selective;
 	struct block_examiner *examiner;
 	struct segment *segment;
 	uint64_t stored_bytes;
@@ -74,6 +74,8 @@ trip_open(struct trip **out)
 		e = block_decoder_open(&t->piecewise);
 	if (e == OK)
 		e = block_examiner_open(&t->examiner);
+	if (e == OK)
+		e = block_decoder_open(&t->selective);
 	if (e != OK)
 		trip_close(&t);
 	*out = t;
@@ -91,6 +93,7 @@ trip_close(struct trip **t)
 	block_decoder_close(&(*t)->decoder);
 	block_decoder_close(&(*t)->piecewise);
 	block_examiner_close(&(*t)->examiner);
+	block_decoder_close(&(*t)->selective);
 	free(*t);
 	*t = NULL;
 }
@@ -431,6 +434,66 @@ load_piecewise(struct trip *t, const struct batch *all)
 	return compare_batches(all, b);
 }
 
+/* --- rows of some conversations --- */
+
+static const char *
+compare_selected(const struct batch *all, const struct batch *b, const struct selection *sel, bool with_bytes)
+{
+	uint32_t k = 0;
+	for (uint32_t i = 0; i < all->count; i++) {
+		uint32_t row = all->row_of[i], c = batch_conversation(all, row);
+		const uint8_t *p = NULL, *q = NULL;
+		uint32_t n = 0, m = 0;
+		if (!sel->conversation[c])
+			continue;
+		if (all->wire_len[row] != b->wire_len[row] || all->dir[row] != b->dir[row] || all->tcp_flags[row] != b->tcp_flags[row])
+			return wrong("loaded for a selection: other values in row %u", row);
+		if (sel->conversation[c] == 2 && !sel->row[row])
+			continue;
+		if (k == b->selected_count || b->selected[k].row != row || b->selected[k].conversation != c ||
+		    b->selected[k].time != all->time[i])
+			return wrong("loaded for a selection: record %u is another", i);
+		k++;
+		if (!with_bytes && all->flows[2 * c].net != NET_RAW)
+			continue;
+		WANT(batch_bytes(all, row, &p, &n));
+		WANT(batch_bytes(b, row, &q, &m));
+		if (n != m || memcmp(p, q, n) != 0)
+			return wrong("loaded for a selection: other bytes in row %u", row);
+	}
+	return k == b->selected_count ? NULL : wrong("loaded for a selection: too many records");
+}
+
+/* Each run selects others: no conversation, few, half, all. */
+static const char *
+load_selected(struct trip *t, const struct batch *all)
+{
+	const unsigned listing = BATCH_RAW | BATCH_SELECTED | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS;
+	uint32_t turn = t->runs * 2654435761u, dense = t->runs % 5;
+	uint8_t *bytes = malloc(all->conversations + (size_t)all->count);
+	struct selection sel = { bytes, bytes + all->conversations };
+	const struct batch *b = NULL;
+	uint64_t read = 0;
+	if (!bytes)
+		return "out of memory";
+	for (uint32_t i = 0; i < all->conversations + all->count; i++) {
+		turn = turn * 1664525 + 1013904223;
+		uint32_t draw = turn >> 24;
+		bytes[i] = i < all->conversations ? (draw < 1u << 2 * dense ? 1 + (draw & 1) : 0) : draw & 1;
+	}
+	const char *said = NULL;
+	for (unsigned pass = 0; pass < 3 && !said; pass++) {
+		/* a filter's column first; then frames, too */
+		unsigned columns = pass == 0 ? BATCH_WIRE_LEN : listing | (pass == 2 ? BATCH_BYTES : 0);
+		if (segment_load_selected(t->segment, 0, t->selective, columns, &sel, &b, &read) != OK)
+			said = wrong("loaded for a selection: %s", err_text());
+		else if (pass)
+			said = compare_selected(all, b, &sel, pass == 2);
+	}
+	free(bytes);
+	return said;
+}
+
 /* --- all of it --- */
 
 static const char *
@@ -509,6 +572,7 @@ trip_run(struct trip *t, const struct frames *in, bool headers_only)
 	SAY(trip_compare(in, headers_only, b));
 	SAY(trip_find_all(t->segment, 0, b));
 	SAY(load_piecewise(t, b));
+	SAY(load_selected(t, b));
 	WANT(segment_check_block(t->segment, 0, t->decoder));
 	return NULL;
 }
