@@ -366,7 +366,7 @@ encode_sum(struct packet_encoder *e, struct row *r, struct side *s, uint32_t sum
 	unsigned how = field == fold16(pseudo) ? (unsigned)SUM_PSEUDO : (unsigned)SUM_STORED;
 	how = field == (uint16_t)~fold16_of_two(folded + s->payload_sum) ? (unsigned)SUM_LAST : how;
 	how = field == 0 ? (unsigned)SUM_ZERO : how;
-	how = whole & (field == right) ? (unsigned)SUM_RIGHT : how;
+	how = (whole & (field == right)) ? (unsigned)SUM_RIGHT : how;
 	store_le16(e->at[STREAM_SUM], field);
 	e->at[STREAM_SUM] += how == SUM_STORED ? 2 : 0;
 	s->payload_sum = payload_sum_of(field, folded);
