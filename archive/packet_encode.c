@@ -155,11 +155,18 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 {
 	struct sighting sightings[GROUP];
 	const struct frame *f = in->v + first;
+	uint64_t before = first ? f[-1].ts_ns : 0, below_us = 0;
+	uint32_t back = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		/* The processor alone fetches too late. */
 		__builtin_prefetch((const void *)((uintptr_t)in->bytes + f[i].at + AHEAD_BYTES));
 		sight(e, &f[i], in->bytes + f[i].at, headers_only, &sightings[i]);
+		below_us |= f[i].ts_ns % 1000;
+		back += f[i].ts_ns < before;
+		before = f[i].ts_ns;
 	}
+	e->below_us |= below_us;
+	e->times_back += back;
 	for (uint32_t i = 0; i < n; i++)
 		conversations_prefetch(&e->conversations, &sightings[i].key);
 	for (uint32_t i = 0; i < n; i++) {
@@ -186,30 +193,11 @@ encode_in_capture_order(struct packet_encoder *e, const struct frames *in, bool 
 
 /* --- times --- */
 
-/* 1 us when all times are multiples of it, else 1 ns. */
-static uint32_t
-time_unit(const struct frames *in)
-{
-	for (uint32_t i = 0; i < in->count; i++)
-		if (in->v[i].ts_ns % 1000)
-			return 1;
-	return 1000;
-}
-
-static bool
-mostly_ascending(const struct frames *in)
-{
-	uint32_t back = 0;
-	for (uint32_t i = 1; i < in->count; i++)
-		back += in->v[i].ts_ns < in->v[i - 1].ts_ns;
-	return back <= in->count / 16;
-}
-
 static void
 encode_times(struct packet_encoder *e, const struct frames *in)
 {
-	uint32_t unit = time_unit(in);
-	bool is_signed = !mostly_ascending(in);
+	uint32_t unit = e->below_us ? 1 : 1000;
+	bool is_signed = e->times_back > in->count / 16; /* not mostly ascending */
 	uint64_t before = in->v[0].ts_ns;
 	put_le(e, STREAM_TIME_HEAD, is_signed, 1);
 	put_le(e, STREAM_TIME_HEAD, unit, 4);
@@ -674,12 +662,14 @@ encode_shapes(struct packet_encoder *e, uint32_t records)
 		put_le(e, STREAM_SHAPES, e->shape_word[first], 4);
 		count[first] = i;
 	}
+	uint8_t *out = e->at[STREAM_SHAPE];
 	for (uint32_t i = 0; i < records; i++) {
 		uint32_t number = count[e->shape[i]];
-		PUT1(e, SHAPE, number < 255 ? number : 255);
+		out[i] = (uint8_t)(number < 255 ? number : 255);
 		if (number >= 255)
 			PUT2(e, SHAPE_WIDE, number - 255);
 	}
+	e->at[STREAM_SHAPE] = out + records;
 }
 
 static void
@@ -705,7 +695,8 @@ packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_on
 	memset(e->usual_string, 0, sizeof e->usual_string); /* string 0 is empty: no TCP header has it */
 	memcpy(e->at, e->start, sizeof e->at);
 	terms_reset(&e->terms);
-	e->wire_bytes = e->captured_bytes = 0;
+	e->wire_bytes = e->captured_bytes = e->below_us = 0;
+	e->times_back = 0;
 
 	encode_in_capture_order(e, in, headers_only);
 	encode_times(e, in);
