@@ -94,21 +94,30 @@ put_planes(struct packet_encoder *e, enum packet_stream first, const uint32_t *v
 
 /* --- pass 1: capture order --- */
 
+/* Where the steps go, held in registers: any byte that is stored might change the encoder, as far as the compiler knows. */
+struct steps {
+	struct conversation *v;
+	uint8_t *step, *back0, *back1;
+	uint32_t last, before_last;
+};
+
 /* Which way it goes can not be foreseen: chosen without branches, as in the decoder. */
 static inline void
-encode_step(struct packet_encoder *e, uint32_t number, bool fresh)
+encode_step(struct steps *s, uint32_t number, uint32_t fallen_behind, bool fresh)
 {
-	struct conversation *v = e->conversations.v;
-	uint32_t fallen_behind = e->conversations.count - 1 - number, step = STEP_BACK;
-	step = number == e->before_last ? (uint32_t)STEP_RETURN : step;
-	step = number == v[e->last].follower ? (uint32_t)STEP_FOLLOWER : step;
-	step = number == e->last ? (uint32_t)STEP_AGAIN : step;
+	uint32_t step = STEP_BACK;
+	step = number == s->before_last ? (uint32_t)STEP_RETURN : step;
+	step = number == s->v[s->last].follower ? (uint32_t)STEP_FOLLOWER : step;
+	step = number == s->last ? (uint32_t)STEP_AGAIN : step;
 	step = fresh ? (uint32_t)STEP_NEW : step;
-	PUT1(e, STEP, step);
-	PUT2_IF(e, BACK, fallen_behind, step == STEP_BACK);
-	v[e->last].follower = number;
-	e->before_last = e->last;
-	e->last = number;
+	*s->step++ = (uint8_t)step;
+	*s->back0 = (uint8_t)fallen_behind;
+	*s->back1 = (uint8_t)(fallen_behind >> 8);
+	s->back0 += step == STEP_BACK;
+	s->back1 += step == STEP_BACK;
+	s->v[s->last].follower = number;
+	s->before_last = s->last;
+	s->last = number;
 }
 
 #define GROUP 64u /* records that go through the steps of a look-up together */
@@ -169,6 +178,9 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 	e->times_back += back;
 	for (uint32_t i = 0; i < n; i++)
 		conversations_prefetch(&e->conversations, &sightings[i].key);
+	struct steps steps = { e->conversations.v, e->at[STREAM_STEP], e->at[STREAM_BACK0], e->at[STREAM_BACK1], e->last,
+		               e->before_last };
+	uint64_t captured = 0, wire = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sighting *s = &sightings[i];
 		uint32_t count_before = e->conversations.count;
@@ -176,11 +188,18 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 		s->place.dir = flow & 1;
 		e->conversation[first + i] = flow / 2;
 		e->places[first + i] = s->place;
-		e->conversations.v[flow / 2].rows++;
-		e->captured_bytes += s->place.cap_len;
-		e->wire_bytes += s->place.wire_len;
-		encode_step(e, flow / 2, flow / 2 == count_before);
+		steps.v[flow / 2].rows++;
+		captured += s->place.cap_len;
+		wire += s->place.wire_len;
+		encode_step(&steps, flow / 2, e->conversations.count - 1 - flow / 2, flow / 2 == count_before);
 	}
+	e->at[STREAM_STEP] = steps.step;
+	e->at[STREAM_BACK0] = steps.back0;
+	e->at[STREAM_BACK1] = steps.back1;
+	e->last = steps.last;
+	e->before_last = steps.before_last;
+	e->captured_bytes += captured;
+	e->wire_bytes += wire;
 }
 
 static void
@@ -579,16 +598,21 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 	const uint32_t *link_at = e->conversations.links.at;
 	uint32_t ip_at = link_at[v->link[0] + 1] - link_at[v->link[0]];
 	uint32_t ip_at_1 = v->link[1] == LINK_UNSET ? ip_at : link_at[v->link[1] + 1] - link_at[v->link[1]];
-	for (uint32_t last = row + v->rows; row < last; row++) {
+	/* In registers, as struct steps is. */
+	const uint8_t *bytes = in->bytes;
+	uint32_t *wire_len = e->values;
+	uint16_t *shape = e->shape;
+	const struct place *at = &e->rows[row];
+	for (uint32_t last = row + v->rows; row < last; row++, at++) {
 		/* The records of a conversation are far apart: fetch their headers ahead. */
-		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at);
-		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at + 64);
-		const struct place *at = &e->rows[row];
+		const uint8_t *ahead = bytes + at[PREFETCH_ROWS].at;
+		__builtin_prefetch(ahead);
+		__builtin_prefetch(ahead + 64);
 		uint32_t dir = at->dir;
 		struct side *s = &sides[dir];
 		const struct side *o = &sides[dir ^ 1];
 		struct row r = {
-			.p = in->bytes + at->at,
+			.p = bytes + at->at,
 			.wire_len = at->wire_len,
 			.cap_len = at->cap_len,
 			.ip_at = dir ? ip_at_1 : ip_at,
@@ -596,7 +620,7 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 			.end = at->end,
 			.shape = SHAPE_SET(DIR, dir),
 		};
-		e->values[row] = r.wire_len;
+		wire_len[row] = r.wire_len;
 		if (net == NET_IP4)
 			encode_ip4(e, &r, s);
 		else if (net == NET_IP6)
@@ -604,7 +628,7 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 		encode_transport(e, &r, transport, s, o);
 		s->seen = true;
 		extra += net == NET_RAW ? encode_raw(e, &r) : encode_behind(e, &r);
-		e->shape[row] = number_shape(e, r.shape);
+		shape[row] = number_shape(e, r.shape);
 	}
 	struct writer w = writer_of(e->at[STREAM_EXTRA], 10);
 	put_varint(&w, extra);
