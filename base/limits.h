@@ -25,6 +25,8 @@
 
 /* A filter expression, and what is made of it. */
 #define FILTER_TEXT_BYTES_MAX 65536u       /* more than FILTER_TERMS_MAX hosts */
+#define FILTER_TREE_TEXT_BYTES     4096u   /* written out again, in longer words: at first, and */
+#define FILTER_TREE_TEXT_BYTES_MAX (32u * FILTER_TEXT_BYTES_MAX) /* at most */
 #define FILTER_DEPTH_MAX      200u         /* nested parentheses and nots: bounds the recursion */
 #define FILTER_TERMS_MAX      256u         /* primitives; libpcap takes 5 s to compile 1000 hosts */
 #define FILTER_OPTIMISED_WORDS_MAX 300u    /* 100 hosts: a longer expression is not given to libpcap's optimiser */
