@@ -98,6 +98,24 @@ read_addresses(struct packet_row *row, const struct batch *b, const struct flow 
 	point(row, PACKET_DST, b->ip6[f->dst]);
 }
 
+static void
+read_fields(struct packet_row *row, const struct batch *b, uint32_t i, const struct flow *f)
+{
+	set(row, PACKET_CAP_LEN, b->cap_len[i]);
+	set(row, PACKET_TOS, b->tos[i]);
+	set(row, PACKET_TTL, b->ttl[i]);
+	set(row, PACKET_IP_LEN, b->ip_len[i]);
+	if (f->net == NET_IP4) {
+		set(row, PACKET_IP_ID, b->ip_id[i]);
+		set(row, PACKET_IP_FRAG, b->ip_frag[i]);
+	}
+	if (f->transport == TRANSPORT_TCP) {
+		set(row, PACKET_TCP_SEQ, b->tcp_seq[i]);
+		set(row, PACKET_TCP_ACK, b->tcp_ack[i]);
+		set(row, PACKET_TCP_WIN, b->tcp_win[i]);
+	}
+}
+
 /* What read_frame() finds in an IP record's bytes, as far as the batch has it. */
 static void
 read_batch(struct packet_row *row, const struct record *r)
@@ -123,6 +141,8 @@ read_batch(struct packet_row *row, const struct record *r)
 	}
 	if (f->transport == TRANSPORT_TCP)
 		set(row, PACKET_TCP_FLAGS, b->tcp_flags[r->row]);
+	if (b->cap_len)
+		read_fields(row, b, r->row, f);
 }
 
 static void
