@@ -247,31 +247,32 @@ segment_read(struct segment *s)
 	return e == OK ? unpacker_open(&s->unpacker) : e;
 }
 
-static enum err
-segment_new(struct segment **out)
+/* NULL: no memory. */
+static struct segment *
+segment_new(void)
 {
-	TRY(seal_start());
 	struct segment *s = calloc(1, sizeof *s);
 	if (!s)
-		return fail(ERR_NOMEM, "out of memory");
+		return NULL;
 	s->serial = block_serials(SEGMENT_BLOCKS_MAX);
 	s->fd = -1;
 	s->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
 	if (!s->key) {
 		free(s);
-		return fail(ERR_NOMEM, "out of memory");
+		return NULL;
 	}
-	*out = s;
-	return OK;
+	return s;
 }
 
 enum err
 segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_KEY_BYTES])
 {
-	struct segment *s = NULL;
 	if (strlen(path) >= PATH_BYTES)
 		return fail(ERR_LIMIT, "%s: path too long", path);
-	TRY(segment_new(&s));
+	TRY(seal_start());
+	struct segment *s = segment_new();
+	if (!s)
+		return fail(ERR_NOMEM, "out of memory");
 	memcpy(s->path, path, strlen(path) + 1);
 	memcpy(s->key, key, SEGMENT_KEY_BYTES);
 	enum err e = segment_read(s);
@@ -287,11 +288,10 @@ segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_K
 enum err
 segment_of_landed(struct segment **out, uint32_t stream, const struct landed_block *v, uint32_t n)
 {
-	struct segment *s = NULL;
 	assert(n >= 1 && n <= SEGMENT_BLOCKS_MAX);
-	TRY(segment_new(&s));
-	s->landed = calloc(n, sizeof *s->landed);
-	if (!s->landed) {
+	TRY(seal_start());
+	struct segment *s = segment_new();
+	if (!s || !(s->landed = calloc(n, sizeof *s->landed))) {
 		segment_close(&s);
 		return fail(ERR_NOMEM, "out of memory");
 	}
