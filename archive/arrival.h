@@ -11,6 +11,7 @@
 #ifndef ARCHIVE_ARRIVAL_H
 #define ARCHIVE_ARRIVAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

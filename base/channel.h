@@ -32,7 +32,6 @@ struct channel {
 	int    fd;             /* owned; -1: closed */
 	size_t message_bytes;  /* most of one message, without head */
 	size_t waiting_bytes;  /* most that waits to be sent */
-	bool   read_some;      /* the socket may have more */
 	struct channel_buffer in, out;
 };
 

@@ -4,6 +4,12 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdint.h>
+
+#define LOG_LINE_BYTES  2048
+#define LOG_BRAKE_LINES 10u           /* of one brake ... */
+#define LOG_BRAKE_NS    10000000000u  /* ... in so long */
+
 /* The numbers are syslog's. */
 enum log_level {
 	LOG_FAILED = 3,  /* something does not work; the operator has to do something */
@@ -16,8 +22,13 @@ enum log_level {
 void log_open(const char *role);
 /* printf style, no newline; cut at LOG_LINE_BYTES. Keeps errno. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What is said at most so often: at most `burst` lines, then one each 10 s, with the number of those that were left out. */
-struct log_brake { unsigned said, dropped; unsigned long long last_ns; };
+
+/* The same for what a peer can cause as often as it likes: at most LOG_BRAKE_LINES in LOG_BRAKE_NS, then how many were left
+ * out. Zeroed at first. */
+struct log_brake {
+	unsigned said, dropped;
+	uint64_t since_ns;
+};
 void log_braked(struct log_brake *b, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif
