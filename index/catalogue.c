@@ -74,12 +74,18 @@ key_time(uint32_t stream, uint64_t first_ns, uint64_t segment)
 }
 
 static struct key
+key_hash(char tag, const uint8_t hash[32])
+{
+	struct key k = key_tag(tag);
+	memcpy(k.bytes + 1, hash, 32);
+	k.n += 32;
+	return k;
+}
+
+static struct key
 key_import(const uint8_t fingerprint[FINGERPRINT_BYTES])
 {
-	struct key k = key_tag(ROW_KIND_IMPORT);
-	memcpy(k.bytes + 1, fingerprint, FINGERPRINT_BYTES);
-	k.n += FINGERPRINT_BYTES;
-	return k;
+	return key_hash(ROW_KIND_IMPORT, fingerprint);
 }
 
 static enum err
@@ -287,6 +293,35 @@ catalogue_next_removal(struct catalogue *c, uint64_t *line, struct removal_row *
 	return OK;
 }
 
+enum err
+catalogue_monitor(struct catalogue *c, uint32_t id, struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, id);
+	enum err e = row_get(c, ROW_KIND_MONITOR, &k, row, sizeof *row);
+	return e == ERR_ABSENT ? fail(e, "no monitor number %u", id) : e;
+}
+
+enum err
+catalogue_next_monitor(struct catalogue *c, struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, row->id);
+	return row_find(c, ROW_KIND_MONITOR, &k, true, row, sizeof *row);
+}
+
+enum err
+catalogue_ticket(struct catalogue *c, const uint8_t hash[32], struct ticket_row *row)
+{
+	struct key k = key_hash(ROW_KIND_TICKET, hash);
+	return row_get(c, ROW_KIND_TICKET, &k, row, sizeof *row);
+}
+
+enum err
+catalogue_next_ticket(struct catalogue *c, bool first, struct ticket_row *row)
+{
+	struct key k = first ? key_tag(ROW_KIND_TICKET) : key_hash(ROW_KIND_TICKET, row->hash);
+	return row_find(c, ROW_KIND_TICKET, &k, true, row, sizeof *row);
+}
+
 /* The longest span of a segment of this stream, 0 when it has none. */
 static enum err
 span_get(struct catalogue *c, uint32_t stream, uint64_t *span_ns)
@@ -468,6 +503,27 @@ catalogue_put_removal(struct catalogue *c, uint64_t line, const struct removal_r
 }
 
 enum err
+catalogue_put_monitor(struct catalogue *c, const struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, row->id);
+	return row_put(c, ROW_KIND_MONITOR, &k, row);
+}
+
+enum err
+catalogue_put_ticket(struct catalogue *c, const struct ticket_row *row)
+{
+	struct key k = key_hash(ROW_KIND_TICKET, row->hash);
+	return row_put(c, ROW_KIND_TICKET, &k, row);
+}
+
+enum err
+catalogue_forget_ticket(struct catalogue *c, const uint8_t hash[32])
+{
+	struct key k = key_hash(ROW_KIND_TICKET, hash);
+	return kv_delete(c->kv, k.bytes, k.n);
+}
+
+enum err
 catalogue_put_filter(struct catalogue *c, uint64_t segment, const void *filter, size_t n)
 {
 	struct key k = key64(TAG_FILTER, segment);
@@ -574,6 +630,7 @@ entry_print(struct catalogue *c, const uint8_t *key, size_t key_bytes, const uin
 	static const struct { uint8_t kind, key_bytes; } known[] = {
 		{ ROW_KIND_STATE, 1 }, { ROW_KIND_STREAM, 5 }, { ROW_KIND_SEGMENT, 9 },
 		{ ROW_KIND_IMPORT, 1 + FINGERPRINT_BYTES }, { ROW_KIND_REMOVAL, 9 },
+		{ ROW_KIND_MONITOR, 5 }, { ROW_KIND_TICKET, 1 + 32 },
 	};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (known[i].kind == key[0] && known[i].key_bytes == key_bytes) {

@@ -10,6 +10,8 @@
  *     T stream(4) first_ns(8) segment(8)   last_ns(8): the segments of a stream by time
  *     I fingerprint(32)              import row
  *     R line(8)                      removal row (tombstone)
+ *     M monitor(4)                   monitor row
+ *     K hash(32)                     ticket row
  *     F segment(8)                   segment filter (index/segfilter.h)
  *     Z stream(4)                    longest time span of a segment of the stream (8): how far before a range to look
  *
@@ -27,7 +29,7 @@
 #include "base/err.h"
 #include "index/rows.h"
 
-#define CATALOGUE_VERSION   1u
+#define CATALOGUE_VERSION   2u
 #define CATALOGUE_KEY_BYTES 32u /* keystore_derive("catalogue"): checks and segment filters */
 
 struct catalogue;
@@ -55,6 +57,11 @@ enum err catalogue_next_stream(struct catalogue *c, struct stream_row *row);
 enum err catalogue_next_segment(struct catalogue *c, struct segment_row *row);
 enum err catalogue_next_import(struct catalogue *c, bool first, struct import_row *row);
 enum err catalogue_next_removal(struct catalogue *c, uint64_t *line, struct removal_row *row);
+
+enum err catalogue_monitor(struct catalogue *c, uint32_t id, struct monitor_row *row);
+enum err catalogue_next_monitor(struct catalogue *c, struct monitor_row *row);
+enum err catalogue_ticket(struct catalogue *c, const uint8_t hash[32], struct ticket_row *row);
+enum err catalogue_next_ticket(struct catalogue *c, bool first, struct ticket_row *row);
 
 /* The segments of a stream that can hold a record in [from_ns, until_ns), by first_ns, then id: zero *row and call until
  * END. Segments being deleted are passed over; lost ones are given (state SEGMENT_LOST: say so, they are missing from the
@@ -91,6 +98,9 @@ enum err catalogue_put_segment(struct catalogue *c, const struct segment_row *ro
 enum err catalogue_put_import(struct catalogue *c, const struct import_row *row);
 enum err catalogue_put_removal(struct catalogue *c, uint64_t line, const struct removal_row *row);
 enum err catalogue_put_filter(struct catalogue *c, uint64_t segment, const void *filter, size_t n);
+enum err catalogue_put_monitor(struct catalogue *c, const struct monitor_row *row);
+enum err catalogue_put_ticket(struct catalogue *c, const struct ticket_row *row);
+enum err catalogue_forget_ticket(struct catalogue *c, const uint8_t hash[32]); /* ERR_ABSENT */
 /* Forgets row, time index entry and filter. ERR_ABSENT. */
 enum err catalogue_forget_segment(struct catalogue *c, uint64_t id);
 

@@ -238,7 +238,7 @@ manifest_parse_line(const uint8_t key[MANIFEST_KEY_BYTES], const uint8_t id[MANI
 		return fail(ERR_FORMAT, "damaged manifest line number");
 	const char *word = text + at + 1, *blank = memchr(word, ' ', body - at - 1);
 	enum row_kind kind;
-	if (blank == NULL || !row_kind_of(&kind, word, (size_t)(blank - word)) || kind == ROW_KIND_STATE)
+	if (blank == NULL || !row_kind_of(&kind, word, (size_t)(blank - word)) || kind == ROW_KIND_STATE || kind == ROW_KIND_TICKET)
 		return fail(ERR_FORMAT, "unknown manifest line");
 	TRY(row_parse(kind, &line->row, blank + 1, (size_t)(text + body - blank - 1)));
 	line->kind = kind;

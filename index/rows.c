@@ -23,6 +23,8 @@ struct field {
 #define FIELD_SEGMENT(kind, name, meaning) FIELD(segment_row, kind, name, meaning)
 #define FIELD_IMPORT(kind, name, meaning)  FIELD(import_row, kind, name, meaning)
 #define FIELD_REMOVAL(kind, name, meaning) FIELD(removal_row, kind, name, meaning)
+#define FIELD_MONITOR(kind, name, meaning) FIELD(monitor_row, kind, name, meaning)
+#define FIELD_TICKET(kind, name, meaning)  FIELD(ticket_row, kind, name, meaning)
 #define FIELD_DROP(kind, name, meaning)    FIELD(drop_row, kind, name, meaning)
 
 #define FIELDS(TABLE, noun, tag, meaning) static const struct field fields_##noun[] = { ROW_##TABLE(FIELD_##TABLE) };
@@ -85,6 +87,20 @@ number_set(const struct field *f, void *row, uint64_t v)
 	}
 }
 
+bool
+row_is_monitor_name(const char *name)
+{
+	size_t n = strnlen(name, MONITOR_NAME_BYTES);
+	if (n == 0 || n == MONITOR_NAME_BYTES || name[0] == '.' || name[0] == '-')
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		char c = name[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			return false;
+	}
+	return true;
+}
+
 /* Values that a reader would stumble over. */
 static bool
 row_is_sane(enum row_kind kind, const void *row)
@@ -99,6 +115,11 @@ row_is_sane(enum row_kind kind, const void *row)
 		return r->import.complete <= 1;
 	case ROW_KIND_STREAM:
 		return r->stream.id != 0 && r->stream.id <= STREAMS_MAX;
+	case ROW_KIND_MONITOR:
+		return r->monitor.id != 0 && r->monitor.id <= MONITORS_MAX && r->monitor.state <= MONITOR_QUARANTINED &&
+		       row_is_monitor_name(r->monitor.name);
+	case ROW_KIND_TICKET:
+		return row_is_monitor_name(r->ticket.name);
 	default:
 		return true;
 	}

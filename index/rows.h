@@ -20,6 +20,8 @@
 #define IMPORT_NAME_BYTES 256u /* with the NUL; a longer file name keeps its end */
 #define FINGERPRINT_BYTES 32u
 #define MANIFEST_ID_BYTES 16u
+#define MONITOR_NAME_BYTES 64u /* with the NUL: 1..63 of a-z A-Z 0-9 . _ -, not first . or - */
+#define MONITORS_MAX      4096u
 #define ROW_BYTES_MAX     512u /* any row, encoded */
 #define ROW_TEXT_MAX      2048u/* any row, as text, with the NUL: a name may grow threefold */
 
@@ -28,6 +30,8 @@ enum segment_state {
 	SEGMENT_DELETING = 1, /* removed or replaced: invisible; key and file are being destroyed */
 	SEGMENT_LOST = 2,     /* committed and never removed, but its file or key is gone: counted, not readable */
 };
+
+enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTINED = 2 };
 
 /* kind, name, meaning. Kinds: u8, le32, le64, id (16 bytes), hash (32 bytes), name (STREAM_NAME_BYTES), title
  * (IMPORT_NAME_BYTES; both texts: one length byte, then the bytes). */
@@ -78,6 +82,23 @@ enum segment_state {
 	F(le64, segments, "removed whole")                                                      \
 	F(le64, records, "in these")
 
+#define ROW_MONITOR(F)                                                                          \
+	F(le32, id, "monitor number, 1..MONITORS_MAX")                                          \
+	F(u8, state, "enum monitor_state")                                                      \
+	F(le64, enrolled_ns, "when, since 1970 UTC")                                            \
+	F(le64, changed_ns, "when its state last changed")                                      \
+	F(hash, noise_key, "X25519 public key: who it is in a session")                         \
+	F(hash, sign_key, "Ed25519 public key: signs its parcels")                              \
+	F(hash, ticket, "of the code that enrolled it: it and its ticket are used up")          \
+	F(name, name, "1..63 of a-z A-Z 0-9 . _ -; its streams are called NAME/STREAM")         \
+	F(title, reason, "of a quarantine, for the operator")
+
+/* Index only: a rebuild loses them. */
+#define ROW_TICKET(F)                                                                           \
+	F(hash, hash, "BLAKE2b-256 of the code's secret")                                       \
+	F(le64, expires_ns, "since 1970 UTC")                                                   \
+	F(name, name, "of the monitor that it enrols")
+
 /* Manifest only: the segment is removed or was replaced; its key and file are to be destroyed. */
 #define ROW_DROP(F)                                                                             \
 	F(le64, id, "segment id")
@@ -88,6 +109,8 @@ enum segment_state {
 	T(SEGMENT, segment, 'G', "by segment id")                                               \
 	T(IMPORT, import, 'I', "by fingerprint")                                                \
 	T(REMOVAL, removal, 'R', "tombstones, by number of the manifest line")                  \
+	T(MONITOR, monitor, 'M', "by monitor number")                                           \
+	T(TICKET, ticket, 'K', "index only: codes for enrolment, by hash")                      \
 	T(DROP, drop, 'D', "manifest only: a segment is removed or replaced")
 
 #define ROW_C_u8(name)    uint8_t name;
@@ -119,6 +142,8 @@ void        row_encode(enum row_kind kind, const void *row, struct writer *w);
 bool        row_equal(enum row_kind kind, const void *a, const void *b);
 /* ERR_FORMAT: short, long, a text without room or with a NUL, or a value outside its enumeration. row is then unchanged. */
 enum err    row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n);
+/* Whether a monitor may be called this (MONITOR_NAME_BYTES). */
+bool        row_is_monitor_name(const char *name);
 /* The name of the kind ("segment"). */
 const char *row_word(enum row_kind kind);
 /* By name; false when there is none. */

@@ -5,7 +5,7 @@
 #include "tests/support/unit.h"
 
 static const enum row_kind kinds[] = { ROW_KIND_STATE, ROW_KIND_STREAM, ROW_KIND_SEGMENT, ROW_KIND_IMPORT, ROW_KIND_REMOVAL,
-	                               ROW_KIND_DROP };
+	                               ROW_KIND_MONITOR, ROW_KIND_TICKET, ROW_KIND_DROP };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 static union row
@@ -31,6 +31,13 @@ row_filled(enum row_kind kind)
 		break;
 	case ROW_KIND_REMOVAL:
 		r.removal = (struct removal_row){ 1, 2, 3, 4, 5 };
+		break;
+	case ROW_KIND_MONITOR:
+		r.monitor = (struct monitor_row){ .id = 4096, .state = MONITOR_QUARANTINED, .enrolled_ns = 1, .changed_ns = 2,
+			.noise_key = "noise", .sign_key = "sign", .ticket = "ticket", .name = "Roof_2.north-east", .reason = "a % b" };
+		break;
+	case ROW_KIND_TICKET:
+		r.ticket = (struct ticket_row){ .hash = "hash", .expires_ns = UINT64_MAX, .name = "a" };
 		break;
 	case ROW_KIND_DROP:
 		r.drop.id = 12;
