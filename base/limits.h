@@ -10,6 +10,8 @@
 #define RECORD_BYTES_MAX  (8u << 20)       /* one record; libpcap's largest ordinary snaplen is 256 KiB, EBHSCR's 8 MiB */
 #define CHUNK_BYTES_MAX   (BLOCK_BYTES_MAX + (1u << 20)) /* one column chunk, decompressed: all bytes of a block */
 
+#define CREW_MAX          4u               /* workers; each holds a block packed, unpacked and rebuilt: four stay below 256 MiB */
+
 /* A parcel: a sealed block with its signed header. */
 #define PARCEL_BYTES_MAX  (18u << 20)      /* a block of BLOCK_BYTES_MAX that does not compress, its seals, the header */
 
@@ -33,6 +35,11 @@
 /* A segment: the unit of commit, of keys and of deletion. */
 #define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
 #define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */
+
+/* Parcels of monitors on their way into segments. */
+#define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
+#define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
+#define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
