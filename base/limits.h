@@ -10,12 +10,36 @@
 #define RECORD_BYTES_MAX  (8u << 20)       /* one record; libpcap's largest ordinary snaplen is 256 KiB, EBHSCR's 8 MiB */
 #define CHUNK_BYTES_MAX   (BLOCK_BYTES_MAX + (1u << 20)) /* one column chunk, decompressed: all bytes of a block */
 
+#define CREW_MAX          4u               /* workers; each holds a block packed, unpacked and rebuilt: four stay below 256 MiB */
+
 /* A parcel: a sealed block with its signed header. */
 #define PARCEL_BYTES_MAX  (18u << 20)      /* a block of BLOCK_BYTES_MAX that does not compress, its seals, the header */
+
+/* The wire between collector and archive (ingest/wire.h, ingest/session.h). */
+#define WIRE_PORT                7713u         /* of atoll://HOST when it names none; not registered for anything */
+#define WIRE_FRAME_BYTES_MAX     65535u        /* one Noise message, tag included: the Noise specification's bound */
+#define WIRE_SMALL_FRAME_BYTES_MAX 4096u       /* frames to a collector, and to an archive before it said WELCOME */
+#define WIRE_SMALL_BODY_BYTES_MAX 2048u        /* the body of any message but PARCEL */
+#define WIRE_TEXT_BYTES          256u          /* a sentence, with the NUL */
+#define SESSION_HANDSHAKE_NS     10000000000u  /* from connect to HELLO or ENROL: a stranger holds a connection no longer */
+#define SESSION_PING_NS          30000000000u  /* a side that sent nothing for so long says PING */
+#define SESSION_SILENCE_NS       60000000000u  /* a peer that was not heard for so long is gone: two lost PINGs */
+#define SESSION_REKEY_NS         120000000000u /* a sending key serves so long ... */
+#define SESSION_REKEY_BYTES      (1u << 30)    /* ... or for so much, whichever is first */
+#define SESSION_REKEY_FRAMES_MAX (1ull << 32)  /* frames under one key before the receiver gives up on the sender */
+#define SESSION_INPUT_BYTES      (2 * (2 + WIRE_FRAME_BYTES_MAX)) /* received, not decrypted yet: two of the largest frames */
+#define SESSION_OUTPUT_BYTES     (4 * (2 + WIRE_FRAME_BYTES_MAX)) /* of a collector: encrypted, not sent yet */
+#define SESSION_ANSWER_BYTES     (4 * (2 + WIRE_SMALL_FRAME_BYTES_MAX)) /* the same of an archive: ~200 acknowledgements */
+#define SESSION_KEEP_BYTES       (1u << 20)    /* a receive buffer that grew beyond this is given back once it is empty */
 
 /* A segment: the unit of commit, of keys and of deletion. */
 #define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
 #define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */
+
+/* Parcels of monitors on their way into segments. */
+#define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
+#define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
+#define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
