@@ -337,8 +337,12 @@ garbage_ends_the_session_with_a_sentence(void **state)
 {
 	(void)state;
 	static struct pair p;
-	static const char *const texts[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-		                             "ATOLLWIR\x02\x00\x03\x00", "ATOLLWIR\x01\x00\x01\x00\x61\x00", "ATOLLWIR\x01\x00\x01\x00\xff\xff" };
+	static const char *const texts[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		                             "SSH-2.0-OpenSSH_9.2\r\n",
+		                             "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+		                             "ATOLLWIR\x02\x00\x03\x00",
+		                             "ATOLLWIR\x01\x00\x01\x00\x61\x00",
+		                             "ATOLLWIR\x01\x00\x01\x00\xff\xff" };
 	static const size_t sizes[] = { 27, 21, 12, 12, 14, 14 };
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		for (enum pair_side to = COLLECTOR; to <= ARCHIVE; to++) {
