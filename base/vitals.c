@@ -16,7 +16,8 @@
 #define SERVER_BYTES  (8u * (0 VITALS_SERVER(COUNT)))
 #define MONITOR_BYTES (8u * (0 VITALS_MONITOR(COUNT)))
 #define FRONT_BYTES   (4u + SERVER_BYTES + 4u)
-#define ONE_BYTES_MAX (4u + 1u + 1u + VITALS_NAME_BYTES - 1u + MONITOR_BYTES)
+#define ONE_BYTES_MIN (4u + 1u + 1u + 1u + MONITOR_BYTES)
+#define ONE_BYTES_MAX (ONE_BYTES_MIN + VITALS_NAME_BYTES - 1u + VITALS_REASON_BYTES - 1u)
 #define MESSAGE_BYTES_MAX (FRONT_BYTES + VITALS_MONITORS_MAX * ONE_BYTES_MAX)
 
 void
@@ -46,13 +47,31 @@ vitals_find(const struct vitals *v, uint32_t id)
 #define GET(kind, name, metric, label, help) to->name = reader_le64(r);
 
 static void
+text_put(struct writer *w, const char *text, size_t room)
+{
+	size_t n = strnlen(text, room - 1);
+	writer_u8(w, (uint8_t)n);
+	writer_put(w, text, n);
+}
+
+/* Into zeroed memory. */
+static void
+text_get(struct reader *r, char *text, size_t room)
+{
+	size_t n = reader_u8(r);
+	if (n >= room)
+		r->failed = true;
+	else
+		reader_get(r, text, n);
+}
+
+static void
 monitor_put(struct writer *w, const struct vitals_monitor *from)
 {
-	size_t n = strnlen(from->name, sizeof from->name - 1);
 	writer_le32(w, from->id);
 	writer_u8(w, from->state);
-	writer_u8(w, (uint8_t)n);
-	writer_put(w, from->name, n);
+	text_put(w, from->name, sizeof from->name);
+	text_put(w, from->reason, sizeof from->reason);
 	VITALS_MONITOR(PUT)
 }
 
@@ -61,11 +80,8 @@ monitor_get(struct reader *r, struct vitals_monitor *to)
 {
 	to->id = reader_le32(r);
 	to->state = reader_u8(r);
-	size_t n = reader_u8(r);
-	if (n >= sizeof to->name)
-		r->failed = true;
-	else
-		reader_get(r, to->name, n);
+	text_get(r, to->name, sizeof to->name);
+	text_get(r, to->reason, sizeof to->reason);
 	VITALS_MONITOR(GET)
 }
 
@@ -117,7 +133,7 @@ vitals_decode(struct vitals *v, const void *bytes, size_t n)
 	struct vitals fresh = { 0 };
 	server_get(&r, &fresh);
 	if (!reader_ok(&r) || fresh.monitor_count > VITALS_MONITORS_MAX ||
-	    fresh.monitor_count > reader_left(&r) / (4u + 1u + 1u + MONITOR_BYTES))
+	    fresh.monitor_count > reader_left(&r) / ONE_BYTES_MIN)
 		return fail(ERR_FORMAT, "numbers of a server of another version");
 	fresh.monitors = calloc((size_t)fresh.monitor_count + 1, sizeof *fresh.monitors);
 	if (fresh.monitors == NULL)

@@ -41,7 +41,7 @@ name_check(const char *name)
 	char shown[MONITOR_NAME_BYTES];
 	if (row_is_monitor_name(name))
 		return OK;
-	return fail(ERR_USAGE, "a monitor's name has 1 to %u of a-z A-Z 0-9 . _ - and starts with a letter or digit; \"%s\" is none",
+	return fail(ERR_USAGE, "a monitor's name has 1 to %u of a-z A-Z 0-9 . _ - and starts with a letter, digit or _; \"%s\" is none",
 	            MONITOR_NAME_BYTES - 1, human_text(shown, sizeof shown, name));
 }
 
@@ -350,6 +350,7 @@ vitals_monitors(struct catalogue *c, struct vitals *v)
 		n->id = m.id;
 		n->state = m.state;
 		snprintf(n->name, sizeof n->name, "%.*s", (int)sizeof n->name - 1, m.name);
+		snprintf(n->reason, sizeof n->reason, "%s", m.reason);
 	}
 	return e == END || e == OK ? OK : e;
 }
