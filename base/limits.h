@@ -33,8 +33,8 @@
 /* A collector (ingest/spool.h, sender.h, capture.h, collector.h). At full rate all of it stays below 64 MiB resident. */
 #define SPOOL_BYTES_DEFAULT      (1ull << 30)  /* two minutes of 1 M packets/s without an archive */
 #define SPOOL_BYTES_MIN          (1u << 20)
-#define SPOOL_FILE_BYTES         (16u << 20)   /* a file is closed above this, or an eighth of the spool: what is freed or dropped
-                                                * at once */
+#define SPOOL_FILE_BYTES         (16u << 20)   /* a file is closed above this, or an eighth of the spool: what is
+                                                * freed or dropped at once */
 #define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
 #define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
 #define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. They stay in the spool, not in memory */

@@ -3,8 +3,8 @@
  *   every Nth       systematic count-based: the first, then each Nth
  *   at random       uniform probabilistic with 1/N: geometric gaps from a seeded generator (xoshiro256**)
  *   by flow         all packets of one in N flows: a keyed hash (SipHash-2-4) of the five-tuple, the same both ways. What has
- *                   no ports (fragments, all of them; other protocols) goes by addresses and protocol; what is not IP by its
- *                   link header. Kept at N and M > N are nested: what is kept at M is kept at N
+ *                   no ports (other protocols; all fragments, with IPv6 all that has extension headers) goes by addresses
+ *                   and protocol; what is not IP by its link header. Kept at N and M > N are nested: what is kept at M is kept at N
  *
  * Not thread-safe. The key and seed are the caller's, so that several collectors can pick the same flows.
  */
