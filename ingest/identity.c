@@ -42,7 +42,7 @@ derive(uint8_t out[32], const uint8_t seed[IDENTITY_SEED_BYTES], const char *lab
 }
 
 enum err
-identity_make(struct identity **out, const uint8_t *seed)
+identity_make(struct identity **out, const uint8_t seed[IDENTITY_SEED_BYTES])
 {
 	uint8_t signing[crypto_sign_SEEDBYTES];
 	TRY(seal_start());
