@@ -55,6 +55,18 @@ struct flow {
 	uint32_t src, dst;    /* index into batch.ip4 or batch.ip6 */
 };
 
+/* Rows: one byte per conversation (0 none, 1 all rows, 2 look at rows) and one byte per row (0 or 1; valid only for
+ * conversations with 2). */
+struct selection {
+	const uint8_t *conversation;
+	const uint8_t *row;
+};
+
+struct selected_row {
+	uint64_t time;
+	uint32_t row, conversation;
+};
+
 struct batch {
 	uint32_t count;             /* records */
 	uint32_t sampled;           /* they are one in so many of the source's, 1.. */
@@ -81,6 +93,9 @@ struct batch {
 	const uint32_t *tcp_seq, *tcp_ack; /* BATCH_TCP */
 	const uint16_t *tcp_win;    /* BATCH_TCP */
 
+	const struct selected_row *selected; /* BATCH_SELECTED: in capture order */
+	uint32_t           selected_count;
+
 	struct packet_decoder *decoder; /* for batch_bytes() */
 };
 
@@ -97,6 +112,7 @@ enum {
 	BATCH_RAW = 512,   /* allows batch_bytes() for rows of NET_RAW flows; much less to read than BATCH_BYTES */
 	BATCH_TIME = 1024,
 	BATCH_ALL = 2047,
+	BATCH_SELECTED = 2048, /* only with a selection: segment_load_selected() */
 };
 
 /* The conversation with this row. */

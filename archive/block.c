@@ -19,6 +19,7 @@ static const struct {
 struct block_encoder {
 	struct packet_encoder packet;
 	struct packer *packer;
+	struct pack_habit habits[STREAM_COUNT];
 	uint8_t *out;
 	size_t   room;
 	uint32_t records;
@@ -76,7 +77,8 @@ pack_chunk(struct block_encoder *e, unsigned chunk, struct writer *w)
 		return false;
 	for (unsigned i = 0; i < STREAM_COUNT; i++)
 		if (streams[i].chunk == chunk)
-			pack(e->packer, p->start[i], (uint32_t)(p->at[i] - p->start[i]), streams[i].effort, w);
+			pack_learned(e->packer, p->start[i], (uint32_t)(p->at[i] - p->start[i]), streams[i].effort,
+			             &e->habits[i], w);
 	return true;
 }
 

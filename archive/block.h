@@ -56,7 +56,7 @@ struct block {
 	uint32_t chunk_count;
 };
 
-struct block_encoder;              /* buffers for one block, reused; one per thread */
+struct block_encoder;              /* buffers for one block, and habits of packing; one per thread */
 enum err block_encoder_open(struct block_encoder **out);
 void     block_encoder_close(struct block_encoder **e);
 /* Encodes 1..BLOCK_RECORDS_MAX frames. headers_only cuts each frame after its innermost transport header. ERR_LIMIT when

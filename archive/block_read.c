@@ -190,9 +190,9 @@ block_cost(const struct stored_block *b, unsigned columns, uint64_t *bytes)
 	return OK;
 }
 
-enum err
-block_load(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct batch **out,
-           uint64_t *bytes_read)
+static enum err
+load(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct selection *sel,
+     const struct batch **out, uint64_t *bytes_read)
 {
 	uint64_t ignored = 0;
 	if (d->serial != b->serial)
@@ -205,9 +205,23 @@ block_load(struct block_decoder *d, const struct stored_block *b, unsigned colum
 		TRY(read_block_header(b, &table, bytes_read));
 		TRY(load_chunks(b, d, chunks, &table, bytes_read));
 	}
-	TRY(packet_decode(d->packet, columns, out));
+	TRY(sel ? packet_decode_selected(d->packet, columns, sel, out) : packet_decode(d->packet, columns, out));
 	d->serial = b->serial;
 	return OK;
+}
+
+enum err
+block_load(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct batch **out,
+           uint64_t *bytes_read)
+{
+	return load(d, b, columns, NULL, out, bytes_read);
+}
+
+enum err
+block_load_selected(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct selection *sel,
+                    const struct batch **out, uint64_t *bytes_read)
+{
+	return load(d, b, columns, sel, out, bytes_read);
 }
 
 /* --- checks --- */

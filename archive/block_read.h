@@ -23,6 +23,9 @@ uint64_t block_serials(uint32_t n);
  * read from the file. */
 enum err block_load(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct batch **out,
                     uint64_t *bytes_read);
+/* The same for the rows of a selection only: see segment_load_selected(). */
+enum err block_load_selected(struct block_decoder *d, const struct stored_block *b, unsigned columns,
+                             const struct selection *sel, const struct batch **out, uint64_t *bytes_read);
 /* What block_load() would read for these columns: reads the block's header only. */
 enum err block_cost(const struct stored_block *b, unsigned columns, uint64_t *bytes);
 /* Decodes all columns and rebuilds all frames, and holds sums and hash against info. */

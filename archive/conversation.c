@@ -9,7 +9,7 @@
 #define CONVERSATION_TRIES_MAX 64u
 
 #define SLOTS_MAX (2u * BLOCK_RECORDS_MAX)
-#define SLOTS_MIN 4096u /* a small table stays in the cache; it grows as it fills */
+#define SLOTS_MIN 16384u /* a small table stays in the cache; it grows before a quarter is taken */
 
 _Static_assert(sizeof(struct conversation) == 64, "one cache line");
 
@@ -46,13 +46,6 @@ conversations_reset(struct conversations *c)
 	c->count = c->remembered = 0;
 }
 
-/* The place of a slot is the low bits of its hash's high half, so that slots can move without their conversations. */
-static inline uint32_t
-slot_place(const struct conversations *c, uint64_t slot)
-{
-	return (uint32_t)(slot >> 32) & (c->slot_count - 1);
-}
-
 static void
 slots_grow(struct conversations *c)
 {
@@ -66,18 +59,11 @@ slots_grow(struct conversations *c)
 	for (uint32_t i = 0; i < before; i++) {
 		if (old[i] == 0)
 			continue;
-		uint32_t at = slot_place(c, old[i]);
+		uint32_t at = conversations_place(c, old[i]);
 		while (c->slots[at & (c->slot_count - 1)] != 0)
 			at++;
 		c->slots[at & (c->slot_count - 1)] = old[i];
 	}
-}
-
-static inline uint64_t
-what_of(const struct dissection *d)
-{
-	return (uint64_t)d->net << 32 | (uint64_t)d->flags << 34 | (uint64_t)d->transport << 36 |
-	       (uint64_t)d->proto << 40 | (uint64_t)d->first_proto << 48;
 }
 
 /* Ports as the lower end sees them, its own in the low half: both directions give the same. ICMP has the type as sent by
@@ -90,7 +76,7 @@ ports_in_order(const uint8_t *p, const struct dissection *d, uint32_t ports, boo
 		uint8_t type = turned ? icmp_answer(d->transport, icmp[0]) : icmp[0];
 		return type | (uint32_t)icmp[1] << 16;
 	}
-	return turned ? ports : ports << 16 | ports >> 16;
+	return conversation_order_ports(ports, turned);
 }
 
 /* The key of a record; returns whether it goes from the higher end to the lower. Directions can not be foreseen, so
@@ -104,9 +90,7 @@ key_of(struct conversation *k, const uint8_t *p, const struct dissection *d)
 	bool ports_turned = ports >> 16 > (ports & 0xffff), turned = false;
 	k->ends[0] = k->ends[1] = k->ends[2] = k->ends[3] = 0;
 	if (d->net == NET_IP4) {
-		uint64_t ends = load_be64(ip + 12), src = ends >> 32, dst = ends & 0xffffffff;
-		turned = (src > dst) | ((src == dst) & ports_turned);
-		k->ends[0] = turned ? dst << 32 | src : ends;
+		turned = conversation_order_ip4(k, load_be64(ip + 12), ports);
 	} else if (d->net == NET_IP6) {
 		uint64_t src[2] = { load_be64(ip + 8), load_be64(ip + 16) };
 		uint64_t dst[2] = { load_be64(ip + 24), load_be64(ip + 32) };
@@ -115,67 +99,41 @@ key_of(struct conversation *k, const uint8_t *p, const struct dissection *d)
 		memcpy(k->ends, turned ? dst : src, 16);
 		memcpy(k->ends + 2, turned ? src : dst, 16);
 	}
-	k->what = what_of(d) | ports_in_order(p, d, ports, turned);
+	k->what = conversation_what(d->net, d->flags, d->transport, d->proto, d->first_proto) |
+	          ports_in_order(p, d, ports, turned);
 	return turned;
-}
-
-static inline uint64_t
-fold_product(uint64_t a, uint64_t b)
-{
-	unsigned __int128 product = (unsigned __int128)a * b;
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static inline uint64_t
 key_hash(uint64_t seed, const struct conversation *k)
 {
-	uint64_t h = fold_product(k->ends[0] ^ seed, k->what ^ 0x9e3779b97f4a7c15ull);
+	uint64_t h = conversation_hash(seed, k->ends[0], k->what);
 	if (k->ends[1] | k->ends[2] | k->ends[3])
 		h ^= fold_product(k->ends[1] ^ ~seed, k->ends[2] ^ 0xbf58476d1ce4e5b9ull) + hash64(k->ends[3] ^ seed);
-	return fold_product(h, 0x94d049bb133111ebull ^ seed);
-}
-
-static inline bool
-same_key(const struct conversation *a, const struct conversation *b)
-{
-	return ((a->ends[0] ^ b->ends[0]) | (a->ends[1] ^ b->ends[1]) | (a->ends[2] ^ b->ends[2]) |
-	        (a->ends[3] ^ b->ends[3]) | (a->what ^ b->what)) == 0;
-}
-
-static inline bool
-same_link(const struct strings *s, uint32_t link, uint64_t tag, const uint8_t *p, uint32_t n)
-{
-	return s->tag[link] == tag && bytes_equal(s->bytes + s->at[link], p, n);
+	return conversation_hash_end(seed, h);
 }
 
 void
 conversations_key(struct conversations *c, struct conversation_key *k, const struct frame *f, const uint8_t *p,
                   const struct dissection *d)
 {
-	k->tag = f->linktype | (uint64_t)f->iface << 16 | (uint64_t)d->link_bytes << 32;
+	k->tag = conversation_tag(f, d->link_bytes);
 	k->v.turned = key_of(&k->v, p, d);
 	k->hash = key_hash(c->seed, &k->v);
 	if (d->net == NET_RAW)
 		k->hash = hash64(k->hash + strings_add(&c->links, k->tag, p, d->link_bytes));
-	__builtin_prefetch(&c->slots[slot_place(c, k->hash)]);
-}
-
-void
-conversations_prefetch(const struct conversations *c, const struct conversation_key *k)
-{
-	uint32_t number = (uint32_t)c->slots[slot_place(c, k->hash)];
-	__builtin_prefetch(&c->v[number ? number - 1 : 0]);
+	__builtin_prefetch(&c->slots[conversations_place(c, k->hash)]);
 }
 
 uint32_t
 conversations_add(struct conversations *c, const struct conversation_key *k, const uint8_t *p, uint32_t link_bytes)
 {
 	uint32_t tried = 0;
-	for (uint32_t at = slot_place(c, k->hash); tried < CONVERSATION_TRIES_MAX; at++) {
+	for (uint32_t at = conversations_place(c, k->hash); tried < CONVERSATION_TRIES_MAX; at++) {
 		uint64_t *slot = &c->slots[at & (c->slot_count - 1)];
 		if (*slot == 0) {
 			*slot = (k->hash & 0xffffffff00000000ull) | (c->count + 1);
-			if (++c->remembered > c->slot_count / 2)
+			if (++c->remembered > c->slot_count / 4)
 				slots_grow(c);
 			break;
 		}
@@ -184,12 +142,12 @@ conversations_add(struct conversations *c, const struct conversation_key *k, con
 		tried++;
 		uint32_t number = (uint32_t)*slot - 1;
 		struct conversation *v = &c->v[number];
-		if (!same_key(v, &k->v))
+		if (!conversations_same_ends(v, &k->v))
 			continue;
 		uint32_t dir = k->v.turned != v->turned; /* with both ends the same always 0 */
 		if (v->link[dir] == LINK_UNSET)
 			v->link[dir] = strings_add(&c->links, k->tag, p, link_bytes);
-		else if (!same_link(&c->links, v->link[dir], k->tag, p, link_bytes))
+		else if (!conversations_same_link(&c->links, v->link[dir], k->tag, p, link_bytes))
 			continue;
 		return number * 2 + dir;
 	}

@@ -1,7 +1,5 @@
 #include "archive/dissect.h"
 
-#include "base/bytes.h"
-
 uint8_t
 icmp_answer(uint8_t transport, uint8_t type)
 {
@@ -213,37 +211,9 @@ find_link(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 	}
 }
 
-/* Most of all traffic: untagged Ethernet, IPv4 without options, not a later fragment, TCP or UDP. False: look closer. */
-static inline bool
-find_usual(const uint8_t *p, uint32_t n, struct dissection *d)
-{
-	if (n < 54 || load_le16(p + 12) != __builtin_bswap16(ETHER_IP4) || p[14] != 0x45 ||
-	    load_be16(p + 20) & 0x1fff)
-		return false;
-	uint8_t proto = p[23];
-	if (proto != PROTO_TCP && proto != PROTO_UDP)
-		return false;
-	uint32_t tcp_header = (uint32_t)(p[46] >> 4) * 4, header = proto == PROTO_TCP ? tcp_header : 8;
-	if (header < 8 || (proto == PROTO_TCP && header < 20) || header > n - 34)
-		return false;
-	*d = (struct dissection){
-		.net = NET_IP4,
-		.transport = proto == PROTO_TCP ? TRANSPORT_TCP : TRANSPORT_UDP,
-		.proto = proto,
-		.first_proto = proto,
-		.link_bytes = 14,
-		.ethertype = ETHER_IP4,
-		.transport_at = 34,
-		.end = 34 + header,
-	};
-	return true;
-}
-
 void
 dissect(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d)
 {
-	if (linktype == LINK_ETHERNET && find_usual(p, n, d))
-		return;
 	*d = (struct dissection){ 0 };
 	if (find_link(linktype, p, n, d))
 		return;
@@ -355,8 +325,8 @@ headers_behind_ip(const struct dissection *d, const uint8_t *p, uint32_t n, unsi
 		return d->end;
 	if (d->transport == TRANSPORT_ICMP || d->transport == TRANSPORT_ICMP6)
 		return behind_icmp(d, p, n, depth);
-	/* VXLAN (RFC 7348): UDP port 4789, 8 bytes with the I flag, then an Ethernet frame. */
-	if (d->transport == TRANSPORT_UDP && load_be16(p + d->transport_at + 2) == 4789 && n - d->end >= 8 &&
+	/* VXLAN (RFC 7348): 8 bytes with the I flag, then an Ethernet frame. */
+	if (d->transport == TRANSPORT_UDP && load_be16(p + d->transport_at + 2) == PORT_VXLAN && n - d->end >= 8 &&
 	    p[d->end] == 8 && depth)
 		return inner_ethernet(p, n, d->end + 8, depth);
 	if (d->transport != TRANSPORT_NONE)

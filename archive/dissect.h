@@ -12,6 +12,7 @@
 
 #include "archive/batch.h"
 #include "archive/frames.h"
+#include "base/bytes.h"
 
 /* LINKTYPE_ values (https://www.tcpdump.org/linktypes.html) whose link header is understood. */
 enum linktype {
@@ -43,6 +44,7 @@ enum ip_proto {
 	PROTO_NOTHING = 59, PROTO_DESTINATION = 60, PROTO_SCTP = 132, PROTO_MOBILITY = 135,
 };
 
+#define PORT_VXLAN 4789u /* UDP, RFC 7348 */
 
 /* Offsets from the start of the frame. */
 struct dissection {
@@ -60,6 +62,23 @@ struct dissection {
 
 /* p holds n captured bytes, and FRAMES_SLACK more may be read. */
 void dissect(uint16_t linktype, const uint8_t *p, uint32_t n, struct dissection *d);
+
+#define DISSECT_USUAL_LINK_BYTES   14u
+#define DISSECT_USUAL_TRANSPORT_AT 34u
+
+/* Most of all traffic at once, without branches on what it is: untagged Ethernet, IPv4 without options, not a later
+ * fragment, TCP, or UDP that is no tunnel. Where the headers end, as dissect() and dissect_headers_end() say; 0: look
+ * closer. */
+static inline uint32_t
+dissect_usual(uint16_t linktype, const uint8_t *p, uint32_t n)
+{
+	uint32_t tcp = p[23] == PROTO_TCP, udp = p[23] == PROTO_UDP;
+	uint32_t tcp_header = (uint32_t)(p[46] >> 4) * 4, header = 8 + ((tcp_header - 8) & (0u - tcp));
+	uint32_t usual = (linktype == LINK_ETHERNET) & (n >= 42) & (tcp | udp) & (tcp_header >= tcp * 20) &
+	                 (header + DISSECT_USUAL_TRANSPORT_AT <= n) & ((load_le32(p + 12) & 0xffffff) == 0x450008) &
+	                 ((load_le16(p + 20) & 0xff1f) == 0) & (tcp | (load_be16(p + 36) != PORT_VXLAN));
+	return usual ? header + DISSECT_USUAL_TRANSPORT_AT : 0;
+}
 
 /* Bytes to keep with --headers-only: through the innermost transport header (tunnels, and the packet quoted by an ICMP
  * error, included), or through the last header understood; ARP is kept whole. Never more than n. d as dissect() gave it. */

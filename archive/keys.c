@@ -137,6 +137,24 @@ owner_read(const char *path, uint8_t archive[ARCHIVE_ID_BYTES], uint8_t *key)
 	return e;
 }
 
+bool
+keystore_owner_begun(const char *key_path, const uint8_t archive[ARCHIVE_ID_BYTES], bool empty)
+{
+	struct stat st;
+	char id_hex[2 * ARCHIVE_ID_BYTES + 1], want[OWNER_LINE_BYTES], line[OWNER_LINE_BYTES];
+	size_t got = 0;
+	int fd = -1;
+	if (lstat(key_path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > OWNER_LINE_BYTES || io_open(&fd, key_path) != OK)
+		return false;
+	enum err e = io_read(fd, line, sizeof line, &got, key_path);
+	io_close(&fd);
+	sodium_bin2hex(id_hex, sizeof id_hex, archive, ARCHIVE_ID_BYTES);
+	size_t n = (size_t)snprintf(want, sizeof want, "%s %s ", OWNER_WORD, id_hex);
+	bool begun = e == OK && got >= !empty && memcmp(line, want, got < n ? got : n) == 0;
+	sodium_memzero(line, sizeof line);
+	return begun;
+}
+
 /* --- the keystore's header --- */
 
 static void
@@ -219,9 +237,10 @@ keystore_create(const char *dir, const char *key_path, const uint8_t archive[ARC
 	return e;
 }
 
-/* Who holds the lock, from the kernel's list ("1: FLOCK ADVISORY WRITE 1234 fd:01:5678 0 EOF"); 0 when it does not say. */
+/* Who holds the lock, from the kernel's list ("1: FLOCK ADVISORY WRITE 1234 fd:01:5678 0 EOF"); 0 when it does not say. READ
+ * is a keystore_hold(). */
 static long
-lock_holder(int fd)
+lock_holder(int fd, bool *reads)
 {
 	struct stat st;
 	FILE *f = fopen("/proc/locks", "re");
@@ -234,10 +253,13 @@ lock_holder(int fd)
 			long pid;
 			unsigned major_number, minor_number;
 			unsigned long inode;
-			if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%lu", &pid, &major_number, &minor_number,
-			           &inode) == 4 && inode == (unsigned long)st.st_ino &&
-			    makedev(major_number, minor_number) == st.st_dev)
+			char kind[8];
+			if (sscanf(line, "%*d: FLOCK %*s %7s %ld %x:%x:%lu", kind, &pid, &major_number, &minor_number,
+			           &inode) == 5 && inode == (unsigned long)st.st_ino &&
+			    makedev(major_number, minor_number) == st.st_dev) {
 				holder = pid;
+				*reads = strcmp(kind, "READ") == 0;
+			}
 		}
 	}
 	fclose(f);
@@ -245,13 +267,13 @@ lock_holder(int fd)
 }
 
 static enum err
-lock_take(int fd, const char *dir)
+lock_take(int fd, int how, const char *dir)
 {
 	int r = -1;
 	for (int i = 0; r < 0 && i < LOCK_TRIES; i++) {
 		if (i)
 			(void)usleep(LOCK_PAUSE_US);
-		r = flock(fd, LOCK_EX | LOCK_NB);
+		r = flock(fd, how | LOCK_NB);
 		if (r < 0 && errno != EWOULDBLOCK && errno != EINTR)
 			break;
 	}
@@ -259,10 +281,15 @@ lock_take(int fd, const char *dir)
 		return OK;
 	if (errno != EWOULDBLOCK && errno != EINTR)
 		return fail_errno("%s: lock", dir);
-	long pid = lock_holder(fd);
+	bool reads = false;
+	long pid = lock_holder(fd, &reads);
+	char who[32] = "another process";
 	if (pid > 0)
-		return fail(ERR_BUSY, "%s: process %ld is writing to this archive: try again when it has ended", dir, pid);
-	return fail(ERR_BUSY, "%s: another process is writing to this archive: try again when it has ended", dir);
+		snprintf(who, sizeof who, "process %ld", pid);
+	if (reads)
+		return fail(ERR_BUSY, "%s: %s reads this archive and may not write to its lock file, so nobody can write beside it: "
+		            "try again when it has ended", dir, who);
+	return fail(ERR_BUSY, "%s: %s is writing to this archive: try again when it has ended", dir, who);
 }
 
 static enum err
@@ -274,7 +301,7 @@ open_parts(struct keystore *k, const char *dir, const char *key_path)
 	if (e != OK)
 		return e;
 	if (k->writable)
-		TRY(lock_take(k->fd, dir));
+		TRY(lock_take(k->fd, LOCK_EX, dir));
 	uint8_t header[KEYSTORE_HEADER_BYTES], mine[KEYSTORE_HEADER_BYTES], key_archive[ARCHIVE_ID_BYTES];
 	TRY(io_pread(k->fd, header, sizeof header, 0, k->path));
 	TRY(header_decode(header, k->path, k->archive));
@@ -321,6 +348,12 @@ keystore_close(struct keystore **k)
 	sodium_free((*k)->keys); /* wipes */
 	free(*k);
 	*k = NULL;
+}
+
+enum err
+keystore_hold(struct keystore *k)
+{
+	return k->writable ? OK : lock_take(k->fd, LOCK_SH, k->path);
 }
 
 void

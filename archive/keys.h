@@ -37,13 +37,19 @@
 
 struct keystore;
 
-/* Makes dir/keystore (0600) and the owner key at key_path (0600; NULL: dir/owner.key). Both durable on return.
+/* Makes dir/keystore (0600), and after it the owner key at key_path (0600; NULL: dir/owner.key). Both durable on return.
  * ERR_EXISTS when one of them is there. */
 enum err keystore_create(const char *dir, const char *key_path, const uint8_t archive[ARCHIVE_ID_BYTES]);
+/* Whether the file there is an owner key of this archive, or the beginning of one: what a killed keystore_create() leaves.
+ * empty: an empty file counts as such a beginning. */
+bool     keystore_owner_begun(const char *key_path, const uint8_t archive[ARCHIVE_ID_BYTES], bool empty);
 /* ERR_ABSENT: no keystore or owner key (the sentence tells --key-file); ERR_DENIED: the owner key is not this
  * keystore's; ERR_FORMAT: damaged header. writable takes an exclusive lock (ERR_BUSY). */
 enum err keystore_open(struct keystore **out, const char *dir, const char *key_path, bool writable);
 void     keystore_close(struct keystore **k);
+/* Keeps writers away (not readers) until it is closed: for a reader that a writer can not see otherwise. ERR_BUSY: a writer is
+ * at work. Nothing for a keystore that is open for writing. */
+enum err keystore_hold(struct keystore *k);
 void     keystore_archive_id(const struct keystore *k, uint8_t archive[ARCHIVE_ID_BYTES]);
 
 /* A fresh random key for segment id, durable on return. */

@@ -15,18 +15,29 @@
 /* How a stream is compressed; a hint that changes size and speed, never the format. */
 enum pack_effort {
 	PACK_STORE, /* close to random: not tried */
-	PACK_PLANE, /* byte planes of numbers: zstd -1 */
-	PACK_TEXT,  /* strings and tables: zstd with short matches */
-	PACK_BYTES, /* packet bytes */
+	PACK_PLANE, /* byte planes of numbers: zstd -1; long ones with a small table of matches */
+	PACK_TEXT,  /* strings and tables: zstd -1 */
+	PACK_BYTES, /* packet bytes: the same */
 };
 
-struct packer;   /* zstd context and buffers; one per thread */
+/* What was learned about one stream of block after block: in many planes zstd finds no matches worth their time, and
+ * Huffman codes alone take a third of it; others do not compress at all. All zero at the start. */
+struct pack_habit {
+	uint8_t  way;         /* enum way, in pack.c */
+	uint8_t  left, pause; /* blocks until the ways are compared again; of how many */
+	uint32_t raw, stored; /* bytes at the last comparison */
+};
+
+struct packer;   /* zstd contexts; one per thread */
 struct unpacker;
 
 enum err packer_open(struct packer **out);
 void     packer_close(struct packer **p);
 /* Appends the stored form of p[0..n) to w; sticky failure of w when it is too small (pack_bound(n) is enough). */
 void     pack(struct packer *pk, const uint8_t *p, uint32_t n, enum pack_effort effort, struct writer *w);
+/* The same in the way that was best for this stream lately: the bytes depend on what the habit has seen. */
+void     pack_learned(struct packer *pk, const uint8_t *p, uint32_t n, enum pack_effort effort, struct pack_habit *habit,
+                      struct writer *w);
 static inline size_t pack_bound(size_t n) { return n + 16; }
 
 enum err unpacker_open(struct unpacker **out);

@@ -6,6 +6,7 @@
 
 #include "archive/dissect.h"
 #include "archive/packet_rows.h"
+#include "archive/packet_select.h"
 
 static const struct {
 	size_t room;
@@ -75,9 +76,9 @@ unsigned
 packet_chunks_for(unsigned columns)
 {
 	unsigned need = 1u << CHUNK_DICTIONARY;
-	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS))
+	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_ORDER;
-	if (columns & (BATCH_TIME | BATCH_TS))
+	if (columns & (BATCH_TIME | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_TIME;
 	if (columns & BATCH_WIRE_LEN)
 		need |= 1u << CHUNK_WIRE_LEN;
@@ -350,17 +351,24 @@ count_steps(const uint8_t *step, uint32_t n, uint32_t count[STEP_COUNT])
 	return beyond ? fail(ERR_FORMAT, "an order step that does not exist") : OK;
 }
 
+enum err
+packet_order_check(const struct packet_decoder *d)
+{
+	uint32_t count[STEP_COUNT] = { 0 };
+	TRY(need_lengths(d, STREAM_STEP, 1, d->records));
+	TRY(count_steps(d->stream[STREAM_STEP], d->records, count));
+	TRY(need_lengths(d, STREAM_BACK0, 2, count[STEP_BACK]));
+	if (count[STEP_NEW] != d->batch.conversations)
+		return fail(ERR_FORMAT, "an order of %u conversations, not %u", count[STEP_NEW], d->batch.conversations);
+	return OK;
+}
+
 static enum err
 decode_order(struct packet_decoder *d)
 {
 	uint32_t n = d->records, conversations = d->batch.conversations, opened = 0, last = 0, before_last = 0, back = 0;
-	uint32_t count[STEP_COUNT] = { 0 };
 	const uint8_t *step = d->stream[STREAM_STEP];
-	TRY(need_lengths(d, STREAM_STEP, 1, n));
-	TRY(count_steps(step, n, count));
-	TRY(need_lengths(d, STREAM_BACK0, 2, count[STEP_BACK]));
-	if (count[STEP_NEW] != conversations)
-		return fail(ERR_FORMAT, "an order of %u conversations, not %u", count[STEP_NEW], conversations);
+	TRY(packet_order_check(d));
 	TAKE_ROOM(d, d->row_of, n * sizeof *d->row_of);
 	TAKE_ROOM(d, d->next_row, conversations * sizeof *d->next_row);
 	TAKE_ROOM(d, d->follower, conversations * sizeof *d->follower);
@@ -538,4 +546,14 @@ packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **o
 	d->columns |= columns;
 	*out = &d->batch;
 	return OK;
+}
+
+enum err
+packet_decode_selected(struct packet_decoder *d, unsigned columns, const struct selection *sel, const struct batch **out)
+{
+	/* Frames are built from whole columns. */
+	unsigned part = (columns | d->columns) & ROW_COLUMNS ? 0 : columns & PART_COLUMNS & ~d->columns;
+	TRY(packet_decode(d, columns & ~part & ~(unsigned)BATCH_SELECTED, out));
+	TRY(packet_select_columns(d, part, sel));
+	return columns & BATCH_SELECTED ? packet_select_records(d, sel) : OK;
 }

@@ -112,33 +112,66 @@ encode_step(struct packet_encoder *e, uint32_t number, bool fresh)
 }
 
 #define GROUP 64u /* records that go through the steps of a look-up together */
+#define AHEAD_BYTES 1536u
+
+/* One record on its way through the steps. */
+struct sighting {
+	struct conversation_key key;
+	struct place place;
+	uint32_t link_bytes;
+};
+
+/* Any frame: dissected, and noted for the index when it is not understood. */
+static __attribute__((noinline)) void
+sight_any(struct packet_encoder *e, const struct frame *f, const uint8_t *p, bool headers_only, struct sighting *s)
+{
+	struct dissection d;
+	dissect(f->linktype, p, f->cap_len, &d);
+	conversations_key(&e->conversations, &s->key, f, p, &d);
+	uint32_t cap = headers_only ? dissect_headers_end(&d, p, f->cap_len) : f->cap_len;
+	s->place = (struct place){ f->at, f->wire_len, cap, 0, (uint16_t)d.transport_at, (uint16_t)d.end };
+	s->link_bytes = d.link_bytes;
+	if (d.net == NET_RAW)
+		terms_raw(&e->terms, p, cap, &d, f->linktype);
+}
+
+/* The same at once for the usual frame. */
+static inline void
+sight(struct packet_encoder *e, const struct frame *f, const uint8_t *p, bool headers_only, struct sighting *s)
+{
+	uint32_t end = dissect_usual(f->linktype, p, f->cap_len);
+	if (end == 0) {
+		sight_any(e, f, p, headers_only, s);
+		return;
+	}
+	conversations_key_usual(&e->conversations, &s->key, f, p);
+	s->place = (struct place){ f->at, f->wire_len, headers_only ? end : f->cap_len, 0, DISSECT_USUAL_TRANSPORT_AT,
+		                   (uint16_t)end };
+	s->link_bytes = DISSECT_USUAL_LINK_BYTES;
+}
 
 static void
 encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, uint32_t n, bool headers_only)
 {
-	struct dissection d[GROUP];
-	struct conversation_key key[GROUP];
+	struct sighting sightings[GROUP];
 	const struct frame *f = in->v + first;
 	for (uint32_t i = 0; i < n; i++) {
-		const uint8_t *p = in->bytes + f[i].at;
-		dissect(f[i].linktype, p, f[i].cap_len, &d[i]);
-		conversations_key(&e->conversations, &key[i], &f[i], p, &d[i]);
+		/* The processor alone fetches too late. */
+		__builtin_prefetch((const void *)((uintptr_t)in->bytes + f[i].at + AHEAD_BYTES));
+		sight(e, &f[i], in->bytes + f[i].at, headers_only, &sightings[i]);
 	}
 	for (uint32_t i = 0; i < n; i++)
-		conversations_prefetch(&e->conversations, &key[i]);
+		conversations_prefetch(&e->conversations, &sightings[i].key);
 	for (uint32_t i = 0; i < n; i++) {
-		const uint8_t *p = in->bytes + f[i].at;
+		struct sighting *s = &sightings[i];
 		uint32_t count_before = e->conversations.count;
-		uint32_t flow = conversations_add(&e->conversations, &key[i], p, d[i].link_bytes);
-		uint32_t cap = headers_only ? dissect_headers_end(&d[i], p, f[i].cap_len) : f[i].cap_len;
+		uint32_t flow = conversations_find(&e->conversations, &s->key, in->bytes + s->place.at, s->link_bytes);
+		s->place.dir = flow & 1;
 		e->conversation[first + i] = flow / 2;
-		e->places[first + i] = (struct place){ f[i].at, f[i].wire_len, cap, flow & 1, (uint16_t)d[i].transport_at,
-			                               (uint16_t)d[i].end };
+		e->places[first + i] = s->place;
 		e->conversations.v[flow / 2].rows++;
-		e->captured_bytes += cap;
-		e->wire_bytes += f[i].wire_len;
-		if (d[i].net == NET_RAW)
-			terms_raw(&e->terms, p, cap, &d[i], f[i].linktype);
+		e->captured_bytes += s->place.cap_len;
+		e->wire_bytes += s->place.wire_len;
 		encode_step(e, flow / 2, flow / 2 == count_before);
 	}
 }
@@ -216,10 +249,13 @@ struct row {
 	uint32_t shape;
 };
 
-static inline void
+/* All of these are one function for each kind of conversation (see encode_conversation). */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void
 encode_ip_string(struct packet_encoder *e, struct row *r, struct side *s, const uint8_t *p, uint32_t n)
 {
-	if (n == 0 && s->ip_string == 0)
+	if ((n | s->ip_string) == 0)
 		return;
 	uint32_t number = n == 0 ? 0 : strings_add(&e->strings, 0, p, n);
 	if (number != s->ip_string) {
@@ -229,18 +265,17 @@ encode_ip_string(struct packet_encoder *e, struct row *r, struct side *s, const 
 	}
 }
 
-static inline void
+INLINE void
 encode_ip_common(struct packet_encoder *e, struct row *r, struct side *s, uint8_t tos, uint8_t ttl, uint32_t ip_len,
                  uint32_t stored_len)
 {
-	if (tos != s->tos) {
-		r->shape |= SHAPE_SET(TOS, 1);
-		PUT1(e, TOS, tos);
+	if ((tos ^ s->tos) | (ttl ^ s->ttl)) {
+		r->shape |= SHAPE_SET(TOS, tos != s->tos) | SHAPE_SET(TTL, ttl != s->ttl);
+		if (tos != s->tos)
+			PUT1(e, TOS, tos);
+		if (ttl != s->ttl)
+			PUT1(e, TTL, ttl);
 		s->tos = tos;
-	}
-	if (ttl != s->ttl) {
-		r->shape |= SHAPE_SET(TTL, 1);
-		PUT1(e, TTL, ttl);
 		s->ttl = ttl;
 	}
 	if (ip_len != ip_len_expected(r->wire_len, r->ip_at, r->end)) {
@@ -251,17 +286,16 @@ encode_ip_common(struct packet_encoder *e, struct row *r, struct side *s, uint8_
 	r->payload_bytes = ip_len > header ? ip_len - header : 0;
 }
 
-static inline void
+INLINE void
 encode_ip4(struct packet_encoder *e, struct row *r, struct side *s)
 {
 	const uint8_t *ip = r->p + r->ip_at;
 	uint32_t header = r->transport_at - r->ip_at;
 	uint16_t id = load_be16(ip + 4), frag = load_be16(ip + 6);
 	uint16_t step = id - s->ip_id;
-	unsigned how = IP_ID_STORED;
-	how = step == s->ip_id_step ? (unsigned)IP_ID_STEP : how;
-	how = step == 0 ? (unsigned)IP_ID_SAME : how;
-	how = step == 1 ? (unsigned)IP_ID_NEXT : how;
+	unsigned how = choose(step == s->ip_id_step, IP_ID_STEP, IP_ID_STORED);
+	how = choose(step == 0, IP_ID_SAME, how);
+	how = choose(step == 1, IP_ID_NEXT, how);
 	r->shape |= SHAPE_SET(IP_ID, how);
 	PUT2_IF(e, IP_ID, step, how == IP_ID_STORED);
 	s->ip_id = id;
@@ -271,18 +305,21 @@ encode_ip4(struct packet_encoder *e, struct row *r, struct side *s)
 		PUT2(e, FRAG, frag);
 		s->frag = frag;
 	}
+	r->pseudo = (uint64_t)load_le32(ip + 12) + load_le32(ip + 16);
 	uint16_t sum = load_le16(ip + 10);
-	if (sum != checksum_of(sum_words(ip, header) - sum)) {
+	uint64_t words = r->pseudo + load_le32(ip) + load_le32(ip + 4) + load_le16(ip + 8);
+	if (header > 20)
+		words += sum_words(ip + 20, header - 20);
+	if (sum != checksum_of(words)) {
 		r->shape |= SHAPE_SET(IP_SUM, 1);
 		PUT2(e, IP_SUM, sum);
 	}
 	uint32_t ip_len = load_be16(ip + 2);
 	encode_ip_common(e, r, s, ip[1], ip[8], ip_len, ip_len);
 	encode_ip_string(e, r, s, ip + 20, header - 20);
-	r->pseudo = (uint64_t)load_le32(ip + 12) + load_le32(ip + 16);
 }
 
-static inline void
+INLINE void
 encode_ip6(struct packet_encoder *e, struct row *r, struct side *s)
 {
 	const uint8_t *ip = r->p + r->ip_at;
@@ -298,40 +335,51 @@ encode_ip6(struct packet_encoder *e, struct row *r, struct side *s)
 	r->pseudo = sum_words(ip + 8, 32);
 }
 
-/* The checksum at sum_at of a transport header of header bytes; length: what it covers, pseudo header included if any. */
-static inline void
+/* The sum of a transport header; header is a multiple of 4. */
+INLINE uint64_t
+header_sum(const uint8_t *l4, uint32_t fixed, uint32_t header)
+{
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < fixed; i += 4)
+		sum += load_le32(l4 + i);
+	for (uint32_t i = fixed; i < header; i += 4)
+		sum += load_le32(l4 + i);
+	return sum;
+}
+
+/* The checksum at sum_at of a transport header, which and the pseudo header sum up to `headers` (the field included);
+ * length: what it covers, pseudo header included if any. What holds can not be foreseen: chosen without branches. */
+INLINE void
 encode_sum(struct packet_encoder *e, struct row *r, struct side *s, uint32_t sum_at, uint32_t header, uint32_t length,
-           uint64_t pseudo, bool zero_is_none)
+           uint64_t headers, uint64_t pseudo, bool zero_is_none)
 {
 	const uint8_t *l4 = r->p + r->transport_at;
 	uint16_t field = load_le16(l4 + sum_at);
-	uint64_t headers = sum_words(l4, header) - field + pseudo;
-	unsigned how = SUM_STORED;
-	if (length >= header && r->cap_len - r->transport_at >= length) {
-		uint64_t all = headers + (length > header ? sum_words(l4 + header, length - header) : 0);
-		uint16_t right = checksum_of(all);
-		if (zero_is_none && right == 0)
-			right = 0xffff;
-		how = field == right ? SUM_RIGHT : SUM_STORED;
-	}
-	if (how == SUM_STORED) {
-		how = field == fold16(pseudo) ? (unsigned)SUM_PSEUDO : how;
-		how = field == checksum_of(headers + s->payload_sum) ? (unsigned)SUM_LAST : how;
-		how = field == 0 ? (unsigned)SUM_ZERO : how;
-	}
+	uint32_t folded = fold16(headers - field), all = folded;
+	bool whole = (length >= header) & (r->cap_len - r->transport_at >= length);
+	uint32_t data = choose(whole, length - header, 0);
+	if (__builtin_expect(data != 0, 0))
+		all = fold16(folded + sum_words(l4 + header, data));
+	uint16_t right = (uint16_t)~all;
+	if (zero_is_none)
+		right = right == 0 ? 0xffff : right;
+	unsigned how = field == fold16(pseudo) ? (unsigned)SUM_PSEUDO : (unsigned)SUM_STORED;
+	how = field == (uint16_t)~fold16_of_two(folded + s->payload_sum) ? (unsigned)SUM_LAST : how;
+	how = field == 0 ? (unsigned)SUM_ZERO : how;
+	how = (whole & (field == right)) ? (unsigned)SUM_RIGHT : how;
 	store_le16(e->at[STREAM_SUM], field);
 	e->at[STREAM_SUM] += how == SUM_STORED ? 2 : 0;
-	s->payload_sum = payload_sum_of(field, headers);
+	s->payload_sum = payload_sum_of(field, folded);
 	r->shape |= SHAPE_SET(SUM, how);
 }
 
-static inline uint64_t
+INLINE uint64_t
 pseudo_sum(const struct row *r, uint32_t length, uint8_t proto)
 {
 	return r->pseudo + __builtin_bswap16((uint16_t)length) + (length >> 16) + ((uint32_t)proto << 8);
 }
 
-static inline void
+INLINE void
 encode_timestamps(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t val, uint32_t ecr)
 {
 	uint32_t step = val - s->tsval;
@@ -344,18 +392,15 @@ encode_timestamps(struct packet_encoder *e, struct row *r, struct side *s, const
 		e->at[STREAM_TSVAL_STEP] += step > 0;
 	}
 	s->tsval = val;
-	if (ecr == o->tsval) {
-		r->shape |= SHAPE_SET(TSECR, TSECR_OTHER);
-	} else if (ecr == s->tsecr) {
-		r->shape |= SHAPE_SET(TSECR, TSECR_SAME);
-	} else {
-		r->shape |= SHAPE_SET(TSECR, TSECR_STORED);
+	unsigned how = choose(ecr == s->tsecr, TSECR_SAME, TSECR_STORED);
+	how = choose(ecr == o->tsval, TSECR_OTHER, how);
+	r->shape |= SHAPE_SET(TSECR, how);
+	if (how == TSECR_STORED)
 		PUT4(e, TSECR, zigzag(ecr - s->tsecr));
-	}
 	s->tsecr = ecr;
 }
 
-static inline void
+INLINE void
 set_tcp_string(struct packet_encoder *e, struct row *r, struct side *s, uint32_t number)
 {
 	if (number == s->tcp_string)
@@ -365,7 +410,7 @@ set_tcp_string(struct packet_encoder *e, struct row *r, struct side *s, uint32_t
 	s->tcp_string = number;
 }
 
-static inline void
+INLINE void
 encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t header)
 {
 	const uint8_t *tcp = r->p + r->transport_at;
@@ -400,7 +445,7 @@ encode_tcp_options(struct packet_encoder *e, struct row *r, struct side *s, cons
 		encode_timestamps(e, r, s, o, load_be32(tcp + at.timestamp_at), load_be32(tcp + at.timestamp_at + 4));
 }
 
-static inline void
+INLINE void
 encode_tcp(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o)
 {
 	const uint8_t *tcp = r->p + r->transport_at;
@@ -415,16 +460,12 @@ encode_tcp(struct packet_encoder *e, struct row *r, struct side *s, const struct
 		PUT4(e, SEQ, zigzag(seq - expected));
 	}
 	side_sent(s, seq, data, tcp[13]);
-	if (o->seen && ack == o->next_seq) {
-		r->shape |= SHAPE_SET(ACK, ACK_ALL);
-	} else if (ack == s->ack) {
-		r->shape |= SHAPE_SET(ACK, ACK_SAME);
-	} else if (o->seen && ack == o->next_seq_before) {
-		r->shape |= SHAPE_SET(ACK, ACK_BUT_LAST);
-	} else {
-		r->shape |= SHAPE_SET(ACK, ACK_STORED);
+	unsigned how = choose(o->seen & (ack == o->next_seq_before), ACK_BUT_LAST, ACK_STORED);
+	how = choose(ack == s->ack, ACK_SAME, how);
+	how = choose(o->seen & (ack == o->next_seq), ACK_ALL, how);
+	r->shape |= SHAPE_SET(ACK, how);
+	if (how == ACK_STORED)
 		PUT4(e, ACK, zigzag(ack - (s->seen ? s->ack : o->next_seq)));
-	}
 	s->ack = ack;
 	r->shape |= SHAPE_SET(WIN, win != s->win);
 	PUT2_IF(e, WIN, (uint32_t)(win - s->win), win != s->win);
@@ -434,10 +475,11 @@ encode_tcp(struct packet_encoder *e, struct row *r, struct side *s, const struct
 		PUT2(e, URG, urg);
 	}
 	encode_tcp_options(e, r, s, o, header);
-	encode_sum(e, r, s, 16, header, r->payload_bytes, pseudo_sum(r, r->payload_bytes, PROTO_TCP), false);
+	uint64_t pseudo = pseudo_sum(r, r->payload_bytes, PROTO_TCP);
+	encode_sum(e, r, s, 16, header, r->payload_bytes, header_sum(tcp, 20, header) + pseudo, pseudo, false);
 }
 
-static inline void
+INLINE void
 encode_udp(struct packet_encoder *e, struct row *r, struct side *s)
 {
 	const uint8_t *udp = r->p + r->transport_at;
@@ -446,10 +488,11 @@ encode_udp(struct packet_encoder *e, struct row *r, struct side *s)
 		r->shape |= SHAPE_SET(SEQ, 1);
 		PUT2(e, UDP_LEN, length);
 	}
-	encode_sum(e, r, s, 6, 8, length, pseudo_sum(r, length, PROTO_UDP), true);
+	uint64_t pseudo = pseudo_sum(r, length, PROTO_UDP);
+	encode_sum(e, r, s, 6, 8, length, header_sum(udp, 8, 8) + pseudo, pseudo, true);
 }
 
-static inline void
+INLINE void
 encode_rest(struct packet_encoder *e, struct row *r, struct side *s, const struct side *o, uint32_t rest)
 {
 	if (rest == s->rest) {
@@ -465,7 +508,7 @@ encode_rest(struct packet_encoder *e, struct row *r, struct side *s, const struc
 	s->rest = rest;
 }
 
-static inline void
+INLINE void
 encode_transport(struct packet_encoder *e, struct row *r, unsigned transport, struct side *s, const struct side *o)
 {
 	const uint8_t *l4 = r->p + r->transport_at;
@@ -478,11 +521,12 @@ encode_transport(struct packet_encoder *e, struct row *r, unsigned transport, st
 		break;
 	case TRANSPORT_ICMP:
 		encode_rest(e, r, s, o, load_be32(l4 + 4));
-		encode_sum(e, r, s, 2, 8, r->payload_bytes, 0, false);
+		encode_sum(e, r, s, 2, 8, r->payload_bytes, header_sum(l4, 8, 8), 0, false);
 		break;
 	case TRANSPORT_ICMP6:
 		encode_rest(e, r, s, o, load_be32(l4 + 4));
-		encode_sum(e, r, s, 2, 8, r->payload_bytes, pseudo_sum(r, r->payload_bytes, PROTO_ICMP6), false);
+		uint64_t pseudo = pseudo_sum(r, r->payload_bytes, PROTO_ICMP6);
+		encode_sum(e, r, s, 2, 8, r->payload_bytes, header_sum(l4, 8, 8) + pseudo, pseudo, false);
 		break;
 	case TRANSPORT_SCTP:
 		encode_rest(e, r, s, o, load_be32(l4 + 4));
@@ -494,7 +538,7 @@ encode_transport(struct packet_encoder *e, struct row *r, unsigned transport, st
 }
 
 /* Captured length, and the bytes behind the headers. Returns how many these are. */
-static inline uint32_t
+INLINE uint32_t
 encode_behind(struct packet_encoder *e, struct row *r)
 {
 	if (r->cap_len == r->end) {
@@ -523,7 +567,7 @@ encode_raw(struct packet_encoder *e, const struct row *r)
 	return n;
 }
 
-static inline uint16_t
+INLINE uint16_t
 number_shape(struct packet_encoder *e, uint32_t shape)
 {
 	struct shape_number *recent = &e->recent_shapes[shape * 0x9e3779b1u >> 24];
@@ -537,16 +581,16 @@ number_shape(struct packet_encoder *e, uint32_t shape)
 	return (uint16_t)recent->number;
 }
 
-static void
-encode_conversation(struct packet_encoder *e, const struct frames *in, const struct conversation *v, uint32_t row)
+/* The rows of one conversation. Where net and transport are constants, only their code remains. */
+INLINE void
+encode_rows(struct packet_encoder *e, const struct frames *in, const struct conversation *v, uint32_t row, unsigned net,
+            unsigned transport)
 {
 	struct side sides[2] = { 0 };
 	uint64_t extra = 0;
-	unsigned net = v->what >> 32 & 3, transport = v->what >> 36 & 15;
-	uint32_t ip_at = e->conversations.links.at[v->link[0] + 1] - e->conversations.links.at[v->link[0]];
-	uint32_t ip_at_1 = v->link[1] == LINK_UNSET
-	                           ? ip_at
-	                           : e->conversations.links.at[v->link[1] + 1] - e->conversations.links.at[v->link[1]];
+	const uint32_t *link_at = e->conversations.links.at;
+	uint32_t ip_at = link_at[v->link[0] + 1] - link_at[v->link[0]];
+	uint32_t ip_at_1 = v->link[1] == LINK_UNSET ? ip_at : link_at[v->link[1] + 1] - link_at[v->link[1]];
 	for (uint32_t last = row + v->rows; row < last; row++) {
 		/* The records of a conversation are far apart: fetch their headers ahead. */
 		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at);
@@ -577,6 +621,20 @@ encode_conversation(struct packet_encoder *e, const struct frames *in, const str
 	struct writer w = writer_of(e->at[STREAM_EXTRA], 10);
 	put_varint(&w, extra);
 	e->at[STREAM_EXTRA] = w.at;
+}
+
+static void
+encode_conversation(struct packet_encoder *e, const struct frames *in, const struct conversation *v, uint32_t row)
+{
+	unsigned net = v->what >> 32 & 3, transport = v->what >> 36 & 15;
+	if (net == NET_IP4 && transport == TRANSPORT_TCP)
+		encode_rows(e, in, v, row, NET_IP4, TRANSPORT_TCP);
+	else if (net == NET_IP4 && transport == TRANSPORT_UDP)
+		encode_rows(e, in, v, row, NET_IP4, TRANSPORT_UDP);
+	else if (net == NET_IP6 && transport == TRANSPORT_TCP)
+		encode_rows(e, in, v, row, NET_IP6, TRANSPORT_TCP);
+	else
+		encode_rows(e, in, v, row, net, transport);
 }
 
 static void

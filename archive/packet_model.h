@@ -177,17 +177,26 @@ struct side {
 	uint32_t payload_sum;               /* 16-bit one's complement sum that the last checksum implied */
 };
 
+/* condition ? yes : no where it can not be foreseen: compilers like to make a branch of that. */
+static inline uint32_t
+choose(bool condition, uint32_t yes, uint32_t no)
+{
+	return no ^ ((yes ^ no) & (0u - condition));
+}
+
 static inline uint32_t zigzag(uint32_t v) { return (v << 1) ^ (uint32_t)((int32_t)v >> 31); }
 static inline uint32_t unzigzag(uint32_t v) { return (v >> 1) ^ (0u - (v & 1)); }
 
+/* End-around carry; 0 only for 0. The upper half of a sum with its halves swapped is the sum of the halves, carry included. */
 static inline uint32_t
 fold16(uint64_t s)
 {
-	s = (s & 0xffffffff) + (s >> 32);
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	return (uint32_t)((s & 0xffff) + (s >> 16));
+	uint32_t half = (uint32_t)((s + (s << 32 | s >> 32)) >> 32);
+	return (half + (half << 16 | half >> 16)) >> 16;
 }
+
+/* The same for the sum of two folded ones. */
+static inline uint32_t fold16_of_two(uint32_t s) { return (s & 0xffff) + (s >> 16); }
 
 /* One's complement sum of 16-bit words in memory order, unfolded (RFC 1071: order of bytes does not matter). */
 static inline uint64_t
@@ -216,21 +225,20 @@ sum_words(const uint8_t *p, uint32_t n)
 /* The checksum field, in memory order, for the sum of everything else. */
 static inline uint16_t checksum_of(uint64_t sum) { return (uint16_t)~fold16(sum); }
 
-/* The sum of the payload that a checksum field implies, given the sum of all headers: checksum_of(headers + it) == field
+/* The sum of the payload that a checksum field implies, given the folded sum of all headers: checksum_of(headers + it) == field
  * (or its other zero; the encoder compares). */
 static inline uint32_t
-payload_sum_of(uint16_t field, uint64_t headers)
+payload_sum_of(uint16_t field, uint32_t headers_folded)
 {
-	return fold16((uint64_t)(uint16_t)~field + (uint16_t)~fold16(headers));
+	return fold16_of_two((uint32_t)(uint16_t)~field + (uint16_t)~headers_folded);
 }
 
 /* IP length that the wire length implies: a short Ethernet frame is padded to 60 bytes, otherwise the packet fills it. */
 static inline uint32_t
 ip_len_expected(uint32_t wire_len, uint32_t link_bytes, uint32_t headers_end)
 {
-	if (wire_len <= 60 && wire_len >= headers_end)
-		return headers_end - link_bytes;
-	return wire_len - link_bytes;
+	/* & rather than &&: neither can be foreseen. */
+	return choose((wire_len <= 60) & (wire_len >= headers_end), headers_end, wire_len) - link_bytes;
 }
 
 /* TCP: moves the expectation after a record. */
@@ -238,10 +246,9 @@ static inline void
 side_sent(struct side *s, uint32_t seq, uint32_t payload_bytes, uint8_t flags)
 {
 	uint32_t next = seq + payload_bytes + ((flags >> 1) & 1) + (flags & 1);
-	if ((int32_t)(next - s->next_seq) > 0 || !s->seen) {
-		s->next_seq_before = s->next_seq;
-		s->next_seq = next;
-	}
+	uint32_t moves = ((int32_t)(next - s->next_seq) > 0) | !s->seen;
+	s->next_seq_before = choose(moves, s->next_seq, s->next_seq_before);
+	s->next_seq = choose(moves, next, s->next_seq);
 }
 
 /* TCP options (RFC 9293 3.1, RFC 7323, RFC 2018): where the time stamp and the SACK edges are. */

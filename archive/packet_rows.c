@@ -522,7 +522,7 @@ build_sum(struct walk *w, const struct fields *f, uint8_t *l4, uint32_t sum_at, 
 	default:
 		break;
 	}
-	s->payload_sum = payload_sum_of(field, headers);
+	s->payload_sum = payload_sum_of(field, fold16(headers));
 	store_le16(l4 + sum_at, field);
 }
 
@@ -613,7 +613,7 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 	walk_begin(&w, &f, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
-		if (f.cap_len > BLOCK_BYTES_MAX - d->image_bytes)
+		if (f.cap_len > d->image_room - d->image_bytes)
 			return fail(ERR_FORMAT, "more captured bytes than a block can hold");
 		uint8_t *p = d->image + d->image_bytes, *ip = p + f.link_bytes;
 		const struct link *link = &d->links[w.flow[f.dir].link];
@@ -651,6 +651,28 @@ packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, 
 	return OK;
 }
 
+/* Room for frames, or for those of NET_RAW rows only; none is built then. */
+static enum err
+take_image(struct packet_decoder *d, bool with_bytes)
+{
+	uint64_t raw = 0;
+	TAKE_ROOM(d, d->image_len, d->records * sizeof *d->image_len);
+	TAKE_ROOM(d, d->image_at, d->records * sizeof *d->image_at);
+	TAKE_ROOM(d, d->link_of, d->records * sizeof *d->link_of);
+	for (uint32_t c = 0; c < d->batch.conversations; c++) {
+		uint32_t rows = d->start[c + 1] - d->start[c];
+		const struct flow *f = &d->flows[2 * c];
+		if (with_bytes || f->net == NET_RAW)
+			memset(d->image_at + d->start[c], 0xff, rows * sizeof *d->image_at);
+		raw += f->net == NET_RAW ? d->extra[c].bytes + (uint64_t)rows * d->links[f->link].len : 0;
+	}
+	/* Memory is cleared in large pages: a short query that builds a few frames should not touch another one for them. */
+	d->image_room = with_bytes || raw > BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX : (uint32_t)raw;
+	TAKE_ROOM(d, d->image, d->image_room + FRAMES_SLACK);
+	d->image_bytes = 0;
+	return OK;
+}
+
 /* Checks the lengths of what frames are built from, and forgets what was built. */
 static enum err
 begin_frames(struct packet_decoder *d, bool with_bytes)
@@ -665,15 +687,7 @@ begin_frames(struct packet_decoder *d, bool with_bytes)
 	if (with_bytes && d->length[STREAM_BYTES] != d->bytes_expected)
 		return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
 		            d->bytes_expected);
-	if (!(d->columns & (BATCH_BYTES | BATCH_RAW))) {
-		TAKE_ROOM(d, d->image_len, d->records * sizeof *d->image_len);
-		TAKE_ROOM(d, d->image_at, d->records * sizeof *d->image_at);
-		TAKE_ROOM(d, d->link_of, d->records * sizeof *d->link_of);
-		TAKE_ROOM(d, d->image, BLOCK_BYTES_MAX + FRAMES_SLACK); /* large, and hardly used in a short query: last */
-		memset(d->image_at, 0xff, d->records * sizeof *d->image_at);
-		d->image_bytes = 0;
-	}
-	return OK;
+	return with_bytes || !(d->columns & (BATCH_BYTES | BATCH_RAW)) ? take_image(d, with_bytes) : OK;
 }
 
 enum err

@@ -78,7 +78,7 @@ struct packet_decoder {
 	uint32_t *image_at;        /* by row: where its frame is in image; NOT_BUILT */
 	uint16_t *link_of;         /* by row, once built */
 	uint8_t  *image;
-	uint32_t image_bytes;
+	uint32_t image_bytes, image_room;
 };
 
 /* Room for this block in the decoder's arena. */
@@ -88,6 +88,8 @@ struct packet_decoder {
 			return fail(ERR_FORMAT, "more columns than a block can have"); \
 	} while (0)
 
+/* Whether there are as many order steps of each kind as the records, conversations and BACK take. */
+enum err packet_order_check(const struct packet_decoder *d);
 /* Prepares rows: cursors, and the columns asked for. */
 enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);
 /* batch_bytes(). */

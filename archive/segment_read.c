@@ -564,6 +564,15 @@ segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigne
 }
 
 enum err
+segment_load_selected(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
+                      const struct selection *sel, const struct batch **out, uint64_t *bytes_read)
+{
+	struct stored_block b = stored_block(s, block);
+	enum err e = block_load_selected(d, &b, columns, sel, out, bytes_read);
+	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+}
+
+enum err
 segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d)
 {
 	struct stored_block b = stored_block(s, block);

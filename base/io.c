@@ -169,6 +169,12 @@ io_sync_dir(const char *path)
 	return e;
 }
 
+bool
+io_read_only(const char *path)
+{
+	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0 && (errno == EACCES || errno == EPERM || errno == EROFS);
+}
+
 enum err
 io_path(char *out, const char *dir, const char *format, ...)
 {

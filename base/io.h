@@ -5,6 +5,7 @@
 #ifndef BASE_IO_H
 #define BASE_IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -26,6 +27,8 @@ enum err io_rename(const char *from, const char *to);
 enum err io_unlink(const char *path);                                 /* ERR_ABSENT when not there */
 enum err io_mkdir(const char *path, mode_t mode);
 enum err io_sync_dir(const char *path);
+/* Whether this process may not write there (its user, or the file system); false also when there is no such file. */
+bool     io_read_only(const char *path);
 /* dir + "/" + name into out[PATH_BYTES]; ERR_LIMIT when longer. */
 enum err io_path(char *out, const char *dir, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -10,6 +10,8 @@
 #define RECORD_BYTES_MAX  (8u << 20)       /* one record; libpcap's largest ordinary snaplen is 256 KiB, EBHSCR's 8 MiB */
 #define CHUNK_BYTES_MAX   (BLOCK_BYTES_MAX + (1u << 20)) /* one column chunk, decompressed: all bytes of a block */
 
+#define CREW_MAX          4u               /* workers; each holds a block packed, unpacked and rebuilt: four stay below 256 MiB */
+
 /* A parcel: a sealed block with its signed header. */
 #define PARCEL_BYTES_MAX  (18u << 20)      /* a block of BLOCK_BYTES_MAX that does not compress, its seals, the header */
 

@@ -1,9 +1,7 @@
 #include "index/archive_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +13,6 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "index/recovery.h"
-
-#define FORMAT_WORD "atoll-archive"
 
 struct archive {
 	enum archive_access    access;
@@ -46,8 +42,8 @@ archive_network_name(uint64_t f_type)
 	return NULL;
 }
 
-static enum err
-refuse_network(const char *dir)
+enum err
+archive_refuse_network(const char *dir)
 {
 	struct statfs fs;
 	if (statfs(dir, &fs) < 0)
@@ -59,142 +55,18 @@ refuse_network(const char *dir)
 	return OK;
 }
 
-/* Makes dir when it is missing; an existing one must be empty. */
-static enum err
-folder_claim(const char *dir, bool *made)
-{
-	enum err e = io_mkdir(dir, 0700);
-	*made = e == OK;
-	if (e != ERR_EXISTS)
-		return e;
-	DIR *d = opendir(dir);
-	if (d == NULL)
-		return fail_errno("%s", dir);
-	bool archive = false, empty = true;
-	for (struct dirent *entry; (entry = readdir(d));) {
-		archive |= strcmp(entry->d_name, "format") == 0;
-		empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-	}
-	closedir(d);
-	if (archive)
-		return fail(ERR_EXISTS, "%s: already an archive", dir);
-	return empty ? OK : fail(ERR_EXISTS, "%s: not empty: name a new folder", dir);
-}
-
-/* --- making --- */
-
-static enum err
-format_write(const char *dir, const uint8_t id[ARCHIVE_ID_BYTES])
-{
-	char temp[PATH_BYTES], path[PATH_BYTES], hex[2 * ARCHIVE_ID_BYTES + 1], line[128];
-	TRY(io_path(temp, dir, ".format.tmp"));
-	TRY(io_path(path, dir, "format"));
-	sodium_bin2hex(hex, sizeof hex, id, ARCHIVE_ID_BYTES);
-	int n = snprintf(line, sizeof line, FORMAT_WORD " %u %s\n", ARCHIVE_VERSION, hex);
-	int fd = -1;
-	TRY(io_create(&fd, temp, 0600));
-	enum err e = io_write(fd, line, (size_t)n, temp);
-	if (e == OK)
-		e = io_datasync(fd, temp);
-	io_close(&fd);
-	if (e == OK)
-		e = io_rename(temp, path);
-	return e == OK ? io_sync_dir(dir) : e;
-}
-
-static enum err
-index_create(const char *dir, const char *key_path, const uint8_t id[ARCHIVE_ID_BYTES])
-{
-	char folder[PATH_BYTES];
-	struct keystore *k = NULL;
-	struct state_row state = { .version = CATALOGUE_VERSION, .next_segment = 1, .next_stream = 1 };
-	uint8_t manifest_key[MANIFEST_KEY_BYTES], catalogue_key[CATALOGUE_KEY_BYTES];
-	struct manifest *m = NULL;
-	TRY(io_path(folder, dir, "index"));
-	TRY(keystore_open(&k, dir, key_path, false));
-	keystore_derive(k, ARCHIVE_MANIFEST_LABEL, manifest_key);
-	keystore_derive(k, ARCHIVE_CATALOGUE_LABEL, catalogue_key);
-	keystore_close(&k);
-	enum err e = manifest_create(dir, "manifest", manifest_key, id, state.manifest);
-	if (e == OK)
-		e = manifest_open(&m, dir, "manifest", manifest_key, id, false);
-	if (e == OK) {
-		memcpy(state.archive, id, sizeof state.archive);
-		state.applied_bytes = manifest_start(m);
-		manifest_close(&m);
-		e = catalogue_create(folder, catalogue_key, &state);
-	}
-	sodium_memzero(manifest_key, sizeof manifest_key);
-	sodium_memzero(catalogue_key, sizeof catalogue_key);
-	return e == OK ? io_sync_dir(folder) : e;
-}
-
-static enum err
-init_parts(const char *dir, const char *key_path)
-{
-	uint8_t id[ARCHIVE_ID_BYTES];
-	char path[PATH_BYTES];
-	TRY(refuse_network(dir));
-	if (sodium_init() < 0)
-		return fail(ERR_IO, "libsodium found no source of random numbers");
-	randombytes_buf(id, sizeof id);
-	TRY(io_path(path, dir, "segments"));
-	TRY(io_mkdir(path, 0700));
-	TRY(io_path(path, dir, "index"));
-	TRY(io_mkdir(path, 0700));
-	TRY(keystore_create(dir, key_path, id));
-	enum err e = index_create(dir, key_path, id);
-	if (e == OK)
-		e = format_write(dir, id);
-	if (e == OK) {
-		snprintf(path, sizeof path, "%s", dir);
-		e = io_sync_dir(dirname(path));
-	}
-	if (e != OK && key_path) { /* made a moment ago, and opens nothing */
-		char kept[ERR_TEXT_BYTES];
-		snprintf(kept, sizeof kept, "%s", err_text());
-		(void)unlink(key_path);
-		return fail(e, "%s", kept);
-	}
-	return e;
-}
-
-/* Takes away what a failed init made: the folder was empty before. The first error stays the one to tell. */
-static void
-init_undo(const char *dir, bool made)
-{
-	static const char *const names[] = { "format", ".format.tmp", "manifest", "keystore", "owner.key", "index/data.mdb",
-	                                     "index/lock.mdb", "index", "segments" };
-	char path[PATH_BYTES];
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (snprintf(path, sizeof path, "%s/%s", dir, names[i]) < (int)sizeof path)
-			(void)remove(path);
-	if (made)
-		(void)rmdir(dir);
-}
-
-enum err
-archive_init(const char *dir, const char *key_path)
-{
-	bool made = false;
-	TRY(folder_claim(dir, &made));
-	enum err e = init_parts(dir, key_path);
-	if (e != OK)
-		init_undo(dir, made);
-	return e;
-}
-
 /* --- opening --- */
 
-static enum err
-format_read(struct archive *a)
+enum err
+archive_read_format(const char *dir, const char *name, uint8_t id[ARCHIVE_ID_BYTES])
 {
 	char path[PATH_BYTES], line[128], hex[2 * ARCHIVE_ID_BYTES + 1];
-	TRY(io_path(path, a->dir, "format"));
+	uint8_t found[ARCHIVE_ID_BYTES];
+	TRY(io_path(path, dir, "%s", name));
 	int fd = -1;
 	enum err e = io_open(&fd, path);
 	if (e == ERR_ABSENT)
-		return fail(e, "%s: no archive here: atoll init %s makes one", a->dir, a->dir);
+		return fail(e, "%s: no archive here: atoll init %s makes one", dir, dir);
 	if (e != OK)
 		return e;
 	size_t got = 0;
@@ -204,18 +76,36 @@ format_read(struct archive *a)
 		return e;
 	line[got] = 0;
 	unsigned version;
-	if (sscanf(line, FORMAT_WORD " %9u", &version) != 1)
-		return fail(ERR_FORMAT, "%s: damaged: it should say \"" FORMAT_WORD " %u\" and the archive's id", path,
+	if (sscanf(line, ARCHIVE_WORD " %9u", &version) != 1)
+		return fail(ERR_FORMAT, "%s: damaged: it should say \"" ARCHIVE_WORD " %u\" and the archive's id", path,
 		            ARCHIVE_VERSION);
 	if (version != ARCHIVE_VERSION)
-		return fail(ERR_UNSUPPORTED, "%s: archive format version %u, this program knows %u: use a newer program", a->dir,
+		return fail(ERR_UNSUPPORTED, "%s: archive format version %u, this program knows %u: use a newer program", dir,
 		            version, ARCHIVE_VERSION);
 	char want[128];
-	if (sscanf(line, FORMAT_WORD " %*u %32[0-9a-f]", hex) != 1 ||
-	    sodium_hex2bin(a->id, sizeof a->id, hex, strlen(hex), NULL, NULL, NULL) != 0 || strlen(hex) != 32 ||
-	    snprintf(want, sizeof want, FORMAT_WORD " %u %s\n", version, hex) != (int)got || memcmp(want, line, got) != 0)
+	if (sscanf(line, ARCHIVE_WORD " %*u %32[0-9a-f]", hex) != 1 ||
+	    sodium_hex2bin(found, sizeof found, hex, strlen(hex), NULL, NULL, NULL) != 0 || strlen(hex) != 32 ||
+	    snprintf(want, sizeof want, ARCHIVE_WORD " %u %s\n", version, hex) != (int)got || memcmp(want, line, got) != 0)
 		return fail(ERR_FORMAT, "%s: damaged: restore it from a copy", path);
+	memcpy(id, found, sizeof found);
 	return OK;
+}
+
+static bool
+writes(const struct archive *a)
+{
+	return a->access == ARCHIVE_WRITE || a->access == ARCHIVE_BARE;
+}
+
+bool
+archive_is_read_only(const char *dir)
+{
+	static const char *const names[] = { ".", "keystore", "manifest", "segments", "index", "index/data.mdb", "index/lock.mdb" };
+	char path[PATH_BYTES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (io_path(path, dir, "%s", names[i]) == OK && io_read_only(path))
+			return true;
+	return false;
 }
 
 enum err
@@ -225,7 +115,7 @@ archive_open_catalogue(struct archive *a, const char *name, struct catalogue **o
 	uint8_t key[CATALOGUE_KEY_BYTES];
 	TRY(io_path(folder, a->dir, "%s", name));
 	keystore_derive(a->keystore, ARCHIVE_CATALOGUE_LABEL, key);
-	enum err e = catalogue_open(out, folder, key, a->access != ARCHIVE_READ, 0);
+	enum err e = catalogue_open(out, folder, key, writes(a), 0);
 	sodium_memzero(key, sizeof key);
 	return e;
 }
@@ -235,7 +125,7 @@ archive_open_manifest(struct archive *a, const char *name, struct manifest **out
 {
 	uint8_t key[MANIFEST_KEY_BYTES];
 	keystore_derive(a->keystore, ARCHIVE_MANIFEST_LABEL, key);
-	enum err e = manifest_open(out, a->dir, name, key, a->id, a->access != ARCHIVE_READ);
+	enum err e = manifest_open(out, a->dir, name, key, a->id, writes(a));
 	sodium_memzero(key, sizeof key);
 	return e;
 }
@@ -244,6 +134,10 @@ archive_open_manifest(struct archive *a, const char *name, struct manifest **out
 static enum err
 parts_open(struct archive *a, bool *behind)
 {
+	char folder[PATH_BYTES];
+	TRY(io_path(folder, a->dir, "index"));
+	if (!writes(a) && catalogue_is_unseen(folder))
+		TRY(keystore_hold(a->keystore));
 	TRY(archive_open_manifest(a, "manifest", &a->manifest));
 	TRY(archive_open_catalogue(a, "index", &a->catalogue));
 	struct state_row state;
@@ -274,19 +168,20 @@ open_once(struct archive **out, const char *dir, const char *key_path, enum arch
 		return fail(ERR_NOMEM, "%s: no memory to open it", dir);
 	a->access = access;
 	int n = snprintf(a->dir, sizeof a->dir, "%s", dir);
-	enum err e = n < 0 || n >= (int)sizeof a->dir ? fail(ERR_LIMIT, "%s: path too long", dir) : format_read(a);
+	enum err e = n < 0 || n >= (int)sizeof a->dir ? fail(ERR_LIMIT, "%s: path too long", dir)
+	                                              : archive_read_format(dir, "format", a->id);
 	if (e == OK)
-		e = keystore_open(&a->keystore, dir, key_path, access != ARCHIVE_READ);
+		e = keystore_open(&a->keystore, dir, key_path, writes(a));
 	if (e == OK) {
 		uint8_t id[ARCHIVE_ID_BYTES];
 		keystore_archive_id(a->keystore, id);
 		if (memcmp(id, a->id, sizeof id) != 0)
 			e = fail(ERR_FORMAT, "%s: the keystore is another archive's: restore the right one from a copy", dir);
 	}
-	if (e == OK && access != ARCHIVE_READ)
-		e = refuse_network(dir);
+	if (e == OK && writes(a))
+		e = archive_refuse_network(dir);
 	*behind = false;
-	if (e == OK && access != ARCHIVE_BARE)
+	if (e == OK && (access == ARCHIVE_READ || access == ARCHIVE_WRITE))
 		e = parts_open(a, behind);
 	if (e == OK && access == ARCHIVE_WRITE)
 		e = recovery_run(a, &a->recovered);

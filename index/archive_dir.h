@@ -1,6 +1,6 @@
 /* An archive is one folder:
  *
- *     format          one line: "atoll-archive 1 ID"; written last by init, so a folder with it is complete
+ *     format          one line: "atoll-archive 1 ID"; named so last by init, so a folder with it is complete
  *     keystore        segment keys, wrapped by the owner key (archive/keys.h); its lock is the writer's lock
  *     owner.key       unless --key-file put it elsewhere (the archive does not remember where)
  *     manifest        the log of commits, append only (index/manifest.h)
@@ -27,6 +27,7 @@
 #include "index/manifest.h"
 
 #define ARCHIVE_VERSION 1u
+#define ARCHIVE_WORD    "atoll-archive"
 
 struct archive;
 
@@ -34,18 +35,25 @@ enum archive_access {
 	ARCHIVE_READ,  /* beside a writer, if there is one */
 	ARCHIVE_WRITE, /* the only writer; finishes first what a killed one left (index/recovery.h) */
 	ARCHIVE_BARE,  /* the only writer, format and keystore only: for rebuild and fsck when the rest is damaged */
+	ARCHIVE_BARE_READ, /* the same parts, for looking only */
 };
 
-/* Makes an archive in dir, which is missing or empty; durable on return, and nothing is left there on failure.
- * ERR_EXISTS: an archive, or a folder with something in it; ERR_UNSUPPORTED: on a network file system. key_path NULL: in
- * dir. */
+/* Makes an archive in dir, which is missing, empty, or holds what a killed init left (that is cleared, with the owner key
+ * that it made at key_path); durable on return, and nothing is left there on failure. ERR_EXISTS: an archive, or a folder
+ * with anything else in it; ERR_BUSY: another init is at work there; ERR_UNSUPPORTED: on a network file system. key_path
+ * NULL: in dir. index/archive_init.c has the order of steps. */
 enum err archive_init(const char *dir, const char *key_path);
 
 /* ERR_ABSENT: no archive there, or no owner key (tells --key-file); ERR_UNSUPPORTED: of another version; ERR_DENIED: wrong
  * owner key; ERR_BUSY: held by another writer; ERR_FORMAT: damaged, and what to do. A reader of an archive whose last writer
- * was killed becomes a writer for a moment, to finish that one's commit, when it can. */
+ * was killed becomes a writer for a moment, to finish that one's commit, when it can. One that may not write to the index's
+ * lock file (another user's archive, a read-only file system) keeps writers out while it has the archive open, and can not be
+ * opened beside one (ERR_BUSY). */
 enum err archive_open(struct archive **out, const char *dir, const char *key_path, enum archive_access access);
 void     archive_close(struct archive **a);
+
+/* Whether this process may not write to some part of the archive there. */
+bool              archive_is_read_only(const char *dir);
 
 const char       *archive_path(const struct archive *a);
 void              archive_id(const struct archive *a, uint8_t id[ARCHIVE_ID_BYTES]);
@@ -87,6 +95,11 @@ enum err archive_index_bytes(const struct archive *a, uint64_t *bytes);
 /* The name of the network (or user-space) file system with this statfs f_type, NULL when it is none that is known. LMDB's
  * map and locks are not safe there. */
 const char *archive_network_name(uint64_t f_type);
+
+/* ERR_UNSUPPORTED when dir lies on one. */
+enum err archive_refuse_network(const char *dir);
+/* Reads a format file, dir/NAME. ERR_ABSENT, ERR_FORMAT, ERR_UNSUPPORTED: another version. */
+enum err archive_read_format(const char *dir, const char *name, uint8_t id[ARCHIVE_ID_BYTES]);
 
 /* dir/NAME is the folder of a catalogue; opens it with the archive's key. */
 enum err archive_open_catalogue(struct archive *a, const char *name, struct catalogue **out);

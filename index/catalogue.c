@@ -112,6 +112,12 @@ catalogue_create(const char *folder, const uint8_t key[CATALOGUE_KEY_BYTES], con
 	return e;
 }
 
+bool
+catalogue_is_unseen(const char *folder)
+{
+	return kv_is_unseen(folder);
+}
+
 enum err
 catalogue_open(struct catalogue **out, const char *folder, const uint8_t key[CATALOGUE_KEY_BYTES], bool writable,
                uint64_t map_bytes)

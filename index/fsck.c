@@ -17,7 +17,8 @@
 #include "index/rebuild.h"
 #include "index/recovery.h"
 
-#define SHADOW_INDEX "index.check" /* what the manifest amounts to, to compare with */
+/* What the manifest amounts to, to compare with: in the archive, or, when that is read-only, in a temporary folder. */
+#define SHADOW_INDEX "index.check"
 
 struct fsck {
 	const struct fsck_options *options;
@@ -26,6 +27,7 @@ struct fsck {
 	struct block_decoder      *decoder;
 	uint64_t                   repairable; /* faults that a rebuild mends */
 	uint64_t                   done_bytes, all_bytes;
+	char                       shadow[PATH_BYTES];
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -279,15 +281,34 @@ compare(struct fsck *f, struct catalogue *have, struct catalogue *want)
 }
 
 static enum err
-shadow_remove(const char *dir)
+shadow_remove(const char *folder)
 {
-	static const char *const names[] = { SHADOW_INDEX "/data.mdb", SHADOW_INDEX "/lock.mdb", SHADOW_INDEX };
+	static const char *const names[] = { "data.mdb", "lock.mdb", "." };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		char path[PATH_BYTES];
-		TRY(io_path(path, dir, "%s", names[i]));
+		TRY(io_path(path, folder, "%s", names[i]));
+		if (names[i][0] == '.')
+			snprintf(path, sizeof path, "%s", folder);
 		if (remove(path) < 0 && errno != ENOENT)
 			return fail_errno("%s: remove", path);
 	}
+	return OK;
+}
+
+/* A new folder for it. */
+static enum err
+shadow_folder(struct fsck *f)
+{
+	if (!f->report->read_only) {
+		TRY(io_path(f->shadow, archive_path(f->archive), SHADOW_INDEX));
+		TRY(shadow_remove(f->shadow)); /* of an fsck that was killed */
+		return io_mkdir(f->shadow, 0700);
+	}
+	const char *temp = getenv("TMPDIR");
+	TRY(io_path(f->shadow, temp && *temp ? temp : "/tmp", "atoll-fsck.XXXXXX"));
+	if (mkdtemp(f->shadow) == NULL)
+		return fail_errno("%s: a read-only archive is checked with a temporary index: name a folder for it with TMPDIR",
+		                  f->shadow);
 	return OK;
 }
 
@@ -295,16 +316,13 @@ static enum err
 shadow_make(struct fsck *f, const struct manifest_scan *scan, struct catalogue **shadow)
 {
 	struct manifest *m = archive_manifest(f->archive);
-	char folder[PATH_BYTES];
 	uint8_t key[CATALOGUE_KEY_BYTES];
 	struct state_row state = { .version = CATALOGUE_VERSION, .applied_bytes = manifest_start(m) };
-	TRY(io_path(folder, archive_path(f->archive), SHADOW_INDEX));
-	TRY(io_mkdir(folder, 0700));
 	keystore_derive(archive_keystore(f->archive), ARCHIVE_CATALOGUE_LABEL, key);
-	enum err e = catalogue_create(folder, key, &state);
-	sodium_memzero(key, sizeof key);
+	enum err e = catalogue_create(f->shadow, key, &state);
 	if (e == OK)
-		e = archive_open_catalogue(f->archive, SHADOW_INDEX, shadow);
+		e = catalogue_open(shadow, f->shadow, key, true, 0);
+	sodium_memzero(key, sizeof key);
 	return e == OK ? recovery_replay(*shadow, m, scan) : e;
 }
 
@@ -324,8 +342,12 @@ check_manifest(struct fsck *f)
 	}
 	if (scan.damaged_lines || f->report->beside_writer)
 		return OK;
+	if (state.applied_bytes < scan.good_end || scan.torn) /* only in a read-only archive: a writer would have finished it */
+		f->report->unfinished = true;
+	if (state.applied_bytes < scan.good_end)
+		return OK;
 	struct catalogue *shadow = NULL;
-	TRY(shadow_remove(archive_path(f->archive)));
+	TRY(shadow_folder(f));
 	enum err e = shadow_make(f, &scan, &shadow);
 	if (e == OK)
 		e = catalogue_begin(shadow);
@@ -334,7 +356,7 @@ check_manifest(struct fsck *f)
 		catalogue_end(shadow);
 	}
 	catalogue_close(&shadow);
-	enum err removed = shadow_remove(archive_path(f->archive));
+	enum err removed = shadow_remove(f->shadow);
 	return e == OK ? removed : e;
 }
 
@@ -361,7 +383,7 @@ check_files(struct fsck *f)
 			continue; /* put aside by a repair, and told then */
 		if (!archive_segment_id(name, &id, &temp))
 			fault(f, "%s/%s: not a segment's name", folder, name);
-		else if (!f->report->beside_writer &&
+		else if (!f->report->beside_writer && !f->report->read_only && /* there a killed writer's may still lie */
 		         (temp || catalogue_segment(archive_catalogue(f->archive), id, &row) != OK))
 			FAULT_MENDABLE(f, "%s/%s: the index does not know this segment", folder, name);
 	}
@@ -426,20 +448,34 @@ static enum err
 look_bare(struct fsck *f, const char *dir, const char *key_path)
 {
 	fault_mendable(f, err_text());
-	TRY(archive_open(&f->archive, dir, key_path, ARCHIVE_BARE));
+	TRY(archive_open(&f->archive, dir, key_path, f->report->read_only ? ARCHIVE_BARE_READ : ARCHIVE_BARE));
 	return recovery_files(f->archive, bare_file, f);
+}
+
+/* With no writer beside it where that can be had. */
+static enum err
+open_alone(struct fsck *f, const char *dir, const char *key_path)
+{
+	enum err e;
+	f->report->read_only = !f->options->repair && archive_is_read_only(dir);
+	if (!f->report->read_only) {
+		e = archive_open(&f->archive, dir, key_path, ARCHIVE_WRITE);
+		f->report->beside_writer = e == ERR_BUSY;
+		return e == ERR_BUSY ? archive_open(&f->archive, dir, key_path, ARCHIVE_READ) : e;
+	}
+	TRY(archive_open(&f->archive, dir, key_path, ARCHIVE_READ));
+	e = keystore_hold(archive_keystore(f->archive));
+	f->report->beside_writer = e == ERR_BUSY;
+	return e == ERR_BUSY ? OK : e;
 }
 
 static enum err
 look_once(struct fsck *f, const char *dir, const char *key_path)
 {
-	enum err e = archive_open(&f->archive, dir, key_path, ARCHIVE_WRITE);
-	f->report->beside_writer = e == ERR_BUSY;
-	if (e == ERR_BUSY)
-		e = archive_open(&f->archive, dir, key_path, ARCHIVE_READ);
+	enum err e = open_alone(f, dir, key_path);
 	if (e == OK) {
 		e = look_index(f);
-		if (e == OK && !f->report->beside_writer) { /* others may write while the blocks are read */
+		if (e == OK && !f->report->beside_writer && !f->report->read_only) { /* others may write while the blocks are read */
 			archive_close(&f->archive);
 			e = archive_open(&f->archive, dir, key_path, ARCHIVE_READ);
 		}

@@ -25,6 +25,8 @@ struct fsck_report {
 	uint64_t lost_segments, lost_blocks; /* blocks: of segments that open */
 	uint64_t lost_records;               /* in these */
 	bool     beside_writer;              /* somebody is writing: the newest commits were not looked at */
+	bool     read_only;                  /* nothing can be written there: it was looked at as it is, nothing was finished */
+	bool     unfinished;                 /* and a killed writer's last commit is not in the index yet */
 };
 
 struct fsck_options {
@@ -35,7 +37,10 @@ struct fsck_options {
 	void *arg;
 };
 
-/* OK when it could look, whatever it found: report->faults says. Other errors: it could not (no archive, wrong key, ...). */
+/* An archive that can not be written to is looked at all the same (without repair); the temporary index that this takes lies
+ * in $TMPDIR then.
+ *
+ * OK when it could look, whatever it found: report->faults says. Other errors: it could not (no archive, wrong key, ...). */
 enum err fsck_run(const char *dir, const char *key_path, const struct fsck_options *options, struct fsck_report *report);
 
 #endif

@@ -145,15 +145,27 @@ folder_of(const struct kv *kv, const char *dir, ino_t *inode)
 	return OK;
 }
 
+bool
+kv_is_unseen(const char *dir)
+{
+	char lock[PATH_BYTES];
+	if (io_path(lock, dir, "lock.mdb") != OK)
+		return false; /* opening says so */
+	return io_read_only(lock) || (access(lock, F_OK) < 0 && io_read_only(dir));
+}
+
 static enum err
 env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
 {
+	unsigned flags = MDB_NOTLS | (kv->writable ? 0 : MDB_RDONLY);
+	if (!kv->writable && kv_is_unseen(dir))
+		flags |= MDB_NOLOCK;
 	int rc = mdb_env_create(&kv->env);
 	if (rc != 0)
 		return kv_fail(kv, rc, "open");
 	rc = mdb_env_set_mapsize(kv->env, map_bytes);
 	if (rc == 0)
-		rc = mdb_env_open(kv->env, dir, MDB_NOTLS | (kv->writable ? 0 : MDB_RDONLY), 0600);
+		rc = mdb_env_open(kv->env, dir, flags, 0600);
 	if (rc == ENOENT)
 		return fail(ERR_ABSENT, "%s: index missing: run atoll rebuild", kv->path);
 	return rc ? kv_fail(kv, rc, "open") : OK;

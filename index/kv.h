@@ -39,6 +39,9 @@ enum err kv_create(const char *dir);
 enum err kv_open(struct kv **out, const char *dir, const uint8_t check_key[KV_CHECK_KEY_BYTES],
                  const struct kv_options *options);
 void     kv_close(struct kv **kv);
+/* Whether a reader of this folder may not write to LMDB's lock file, or there is none and none can be made. It then opens
+ * the environment unseen by writers, which would take pages away that it reads: the caller keeps them out. */
+bool     kv_is_unseen(const char *dir);
 
 /* --- reading: between kv_begin() and kv_end(), or inside a change --- */
 enum err kv_begin(struct kv *kv);

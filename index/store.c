@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/limits.h"
+#include "base/when.h"
 #include "index/recovery.h"
 
 struct store_segment {
@@ -208,15 +209,54 @@ import_commit(struct store *s, const struct import_row *row)
 	return change_commit(s, &c);
 }
 
-static enum err
-import_refuse(const struct import_row *row, const char *stream)
+static void
+second_format(char out[WHEN_TEXT_BYTES], uint64_t ns)
 {
-	time_t seconds = (time_t)(row->begun_ns / 1000000000u);
-	struct tm tm;
-	char when[32];
-	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
-	return fail(ERR_EXISTS, "already imported on %s as \"%s\" into stream \"%s\" (%" PRIu64 " records): --again imports it "
-	            "once more", when, row->title, stream, row->records);
+	when_format(out, ns);
+	memcpy(out + sizeof "2026-01-01T00:00:00" - 1, "Z", 2);
+}
+
+/* The removal of the stream's records since the import that reaches furthest; ERR_ABSENT. */
+static enum err
+removal_since(struct store *s, const struct import_row *import, struct removal_row *furthest)
+{
+	struct removal_row row;
+	uint64_t line = 0;
+	bool found = false;
+	enum err e;
+	while ((e = catalogue_next_removal(catalogue_of(s), &line, &row)) == OK)
+		if (row.stream == import->stream && row.removed_ns >= import->begun_ns && (!found || row.until_ns >= furthest->until_ns)) {
+			*furthest = row;
+			found = true;
+		}
+	return e != END ? e : found ? OK : ERR_ABSENT;
+}
+
+/* What was removed on purpose must not come back because a file still lies somewhere: that is refused, too, and told. */
+static enum err
+import_refuse(struct store *s, const struct import_row *row, const char *stream)
+{
+	char when[WHEN_TEXT_BYTES], until[WHEN_TEXT_BYTES], removed[WHEN_TEXT_BYTES], gone[256] = "";
+	struct removal_row removal;
+	struct catalogue_totals totals = { 0 };
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = removal_since(s, row, &removal);
+	if (e == OK)
+		e = catalogue_sum(catalogue_of(s), row->stream, &totals);
+	catalogue_end(catalogue_of(s));
+	if (e != OK && e != ERR_ABSENT)
+		return e;
+	second_format(when, row->begun_ns);
+	if (e == OK) {
+		second_format(removed, removal.removed_ns);
+		when_format(until, removal.until_ns);
+		if (totals.segments + totals.lost_segments == 0)
+			snprintf(gone, sizeof gone, "; all of that stream was removed on %s (rm --until %s)", removed, until);
+		else
+			snprintf(gone, sizeof gone, "; what that stream had before %s was removed on %s", until, removed);
+	}
+	return fail(ERR_EXISTS, "already imported on %s as \"%s\" into stream \"%s\" (%" PRIu64 " records)%s: --again imports it "
+	            "once more", when, row->title, stream, row->records, gone);
 }
 
 enum err
@@ -235,7 +275,7 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
 	if (e != OK && e != ERR_ABSENT)
 		return e;
 	if (known && row.complete && !again)
-		return import_refuse(&row, named.name);
+		return import_refuse(s, &row, named.name);
 	if (known && !row.complete) { /* goes on, also with --again: that was said when it began */
 		if (row.stream != stream)
 			return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", named.name,

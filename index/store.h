@@ -45,7 +45,8 @@ enum err store_stream(struct store *s, const char *name, uint32_t *stream);
 
 /* Notes the import of this content, durable. *import says where to go on: records is 0 for a new one, more for one that was
  * interrupted (then stream and headers_only must be the same: ERR_USAGE names the other). ERR_EXISTS: imported completely
- * before, and the sentence says when and as what; again: imports it once more from the start. */
+ * before, and the sentence says when and as what, and what of its stream was removed since (removed is not forgotten: only
+ * again brings it back); again: imports it once more from the start. */
 enum err store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], const char *title, uint32_t stream,
                             bool headers_only, bool again, struct import_row *import);
 /* Marks it complete, with import->records as the number of records; durable. */

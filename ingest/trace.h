@@ -70,6 +70,8 @@ const char *trace_name(const struct trace *t);   /* the path, or "standard input
  * differ only in bytes that were not looked at have the same fingerprint: tell the user how to import anyway. A packed
  * file has another fingerprint than its content. ERR_UNSUPPORTED: not a regular file (a pipe can not be read twice);
  * otherwise as trace_open. */
+#define TRACE_FINGERPRINT_PLACES      256u
+#define TRACE_FINGERPRINT_WHOLE_BYTES (3u << 20) /* a larger file is sampled */
 enum err trace_fingerprint(const char *path, uint8_t out[TRACE_FINGERPRINT_BYTES]);
 
 #endif

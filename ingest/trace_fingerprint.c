@@ -9,9 +9,11 @@
 
 #define END_BYTES    (1u << 20) /* all of the first and the last */
 #define PIECE_BYTES  4096u
-#define PIECES       256u
+#define PIECES       TRACE_FINGERPRINT_PLACES
 #define SAMPLE_BYTES (2 * END_BYTES + PIECES * PIECE_BYTES) /* up to this size a file is read whole */
 #define STEP_BYTES   65536u
+
+_Static_assert(SAMPLE_BYTES == TRACE_FINGERPRINT_WHOLE_BYTES, "as the header says");
 
 struct sampler {
 	crypto_generichash_state hash;

@@ -3,7 +3,7 @@
 struct counting {
 	const struct scan_sink *how;
 	struct count *total;
-	struct count of[SCAN_JOBS_MAX]; /* of the block that each worker prepared */
+	struct count of[CREW_MAX]; /* of the block that each worker prepared */
 };
 
 static uint64_t

@@ -45,16 +45,11 @@ struct filter_state;
 enum err filter_state_open(struct filter_state **out, const struct filter *f);
 void     filter_state_close(struct filter_state **s);
 
-/* The selection: one byte per conversation (0 none, 1 all rows, 2 look at rows) and one byte per row (0 or 1; valid only
- * for conversations with 2). Owned by the state, valid until the next run. */
-struct selection {
-	const uint8_t *conversation;
-	const uint8_t *row;
-};
 /* Looks at the flows only (no per-row column needed). *need gets the further BATCH_ bits without which the answer is not
  * complete (0: done). When *need is not 0, load these and call filter_rows(). */
 enum err filter_flows(struct filter_state *s, const struct batch *b, unsigned *need);
 enum err filter_rows(struct filter_state *s, const struct batch *b);
+/* Owned by the state, valid until the next run. */
 struct selection filter_selection(const struct filter_state *s);
 /* libpcap refuses some expressions for some link types, and all for a few. Records of such a link type do not match; this is
  * the sentence about it, NULL when the batch of the last filter_flows() had none. */

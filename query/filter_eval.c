@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "query/filter_parts.h"
 
+#define NOT_CLASSIFIED UINT32_MAX
 #define CLASSES_MAX    (1u << 16) /* classes or link classes kept over blocks; then all is forgotten */
 
 /* Link headers that the program can not tell apart. */
@@ -31,8 +33,10 @@ struct filter_state {
 	uint32_t          *link_buckets; /* 1 + link class; 2 * link_room */
 	struct class_entry*classes;      /* a power of two of them */
 	uint32_t           class_count, class_room;
-	uint32_t          *link_of;      /* per link of the batch: its class */
+	uint32_t          *link_of;      /* per link of the batch: its class, or NOT_CLASSIFIED */
 	uint32_t           link_of_room;
+	uint8_t           *near;         /* per IPv4, then per IPv6 address of the batch: 1 inside one of the filter's networks */
+	uint32_t           near_room;
 	uint32_t          *nodes;        /* per flow: what is left to ask */
 	uint8_t           *conversation;
 	uint32_t           conversation_room;
@@ -83,6 +87,7 @@ filter_state_close(struct filter_state **s)
 	free((*s)->link_buckets);
 	free((*s)->classes);
 	free((*s)->link_of);
+	free((*s)->near);
 	free((*s)->nodes);
 	free((*s)->conversation);
 	free((*s)->row);
@@ -108,6 +113,7 @@ static enum err
 reserve_batch(struct filter_state *s, const struct batch *b)
 {
 	TRY(reserve((void **)&s->link_of, &s->link_of_room, b->link_count, sizeof *s->link_of));
+	TRY(reserve((void **)&s->near, &s->near_room, b->ip4_count + b->ip6_count + 1, 1));
 	TRY(reserve((void **)&s->row, &s->row_room, b->count, 1));
 	if (b->conversations > s->conversation_room) {
 		uint32_t room = s->conversation_room;
@@ -187,27 +193,44 @@ classify_link(struct filter_state *s, const struct link *l, const struct program
 	return OK;
 }
 
+/* *p is NULL when records of this link type do not match. */
 static enum err
-classify_links(struct filter_state *s, const struct batch *b)
+program_of_linktype(struct filter_state *s, uint16_t linktype, const struct program **p)
 {
-	const struct program *p = NULL;
+	enum err e = filter_program(s->filter, linktype, p);
+	if (e != ERR_USAGE)
+		return e;
+	*p = NULL;
+	snprintf(s->refused, sizeof s->refused, "%s", err_text());
+	return OK;
+}
+
+/* Looks at all link types, as refusals are told of; links are classified when a flow asks. */
+static enum err
+begin_links(struct filter_state *s, const struct batch *b)
+{
+	const struct program *p;
 	uint32_t linktype = UINT32_MAX;
 	if (s->link_count > CLASSES_MAX || s->class_count > CLASSES_MAX || s->diagram.count > FILTER_NODES_MAX / 2)
 		forget_classes(s);
+	memset(s->link_of, 0xff, b->link_count * sizeof *s->link_of);
 	for (uint32_t i = 0; i < b->link_count; i++) {
-		if (b->links[i].linktype != linktype) {
-			linktype = b->links[i].linktype;
-			enum err e = filter_program(s->filter, (uint16_t)linktype, &p);
-			if (e != OK && e != ERR_USAGE)
-				return e;
-			if (e == ERR_USAGE) {
-				p = NULL; /* its records do not match */
-				snprintf(s->refused, sizeof s->refused, "%s", err_text());
-			}
-		}
-		TRY(classify_link(s, &b->links[i], p, &s->link_of[i]));
+		if (b->links[i].linktype == linktype)
+			continue;
+		linktype = b->links[i].linktype;
+		TRY(program_of_linktype(s, (uint16_t)linktype, &p));
 	}
 	return OK;
+}
+
+static enum err
+need_link(struct filter_state *s, const struct batch *b, uint32_t link)
+{
+	const struct program *p;
+	if (s->link_of[link] != NOT_CLASSIFIED)
+		return OK;
+	TRY(program_of_linktype(s, b->links[link].linktype, &p));
+	return classify_link(s, &b->links[link], p, &s->link_of[link]);
 }
 
 static uint32_t
@@ -263,6 +286,57 @@ class_node(struct filter_state *s, const struct batch *b, const struct flow *f, 
 	return OK;
 }
 
+/* --- networks --- */
+
+/* The addresses first .. end of one family that are inside the net; both families are sorted. */
+static void
+mark_net(const struct batch *b, const struct filter_net *net, uint8_t *near)
+{
+	uint32_t n = net->family == 4 ? b->ip4_count : b->ip6_count;
+	uint8_t first[16], last[16], address[16];
+	filter_net_bounds(net->addr, net->bits, net->family == 4 ? 4 : 16, first, last);
+	near += net->family == 4 ? 0 : b->ip4_count;
+	uint32_t low = 0, high = n, bytes = net->family == 4 ? 4 : 16;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (net->family == 4)
+			store_be32(address, b->ip4[middle]);
+		if (memcmp(net->family == 4 ? address : b->ip6[middle], first, bytes) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < n; low++) {
+		if (net->family == 4)
+			store_be32(address, b->ip4[low]);
+		if (memcmp(net->family == 4 ? address : b->ip6[low], last, bytes) > 0)
+			break;
+		near[low] = 1;
+	}
+}
+
+/* Whether a conversation can be told from its addresses alone: a match has one in these networks, and what a block's address
+ * tables promise of the block (they skip it) holds for a conversation of IP packets as well. */
+static bool
+mark_nets(struct filter_state *s, const struct batch *b)
+{
+	const struct filter_net *nets;
+	uint32_t n;
+	if (!filter_nets(s->filter, &nets, &n))
+		return false;
+	memset(s->near, 0, b->ip4_count + b->ip6_count);
+	for (uint32_t i = 0; i < n; i++)
+		mark_net(b, &nets[i], s->near);
+	return true;
+}
+
+static inline bool
+is_near(const struct filter_state *s, const struct batch *b, const struct flow *f)
+{
+	const uint8_t *near = s->near + (f->net == NET_IP4 ? 0 : b->ip4_count);
+	return f->net == NET_RAW || near[f->src] || near[f->dst];
+}
+
 /* --- flows --- */
 
 /* False when the two directions were captured on interfaces of different link types. */
@@ -282,12 +356,19 @@ filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 		memset(s->conversation, 1, b->conversations);
 		return OK;
 	}
-	TRY(classify_links(s, b));
+	TRY(begin_links(s, b));
+	bool by_address = mark_nets(s, b);
 	uint64_t last_key = 0;
 	uint32_t last_node = 0;
 	unsigned wanted = 0;
 	for (uint32_t c = 0; c < b->conversations; c++) {
 		uint32_t node[2];
+		if (by_address && !is_near(s, b, &b->flows[2 * c])) {
+			s->conversation[c] = 0;
+			continue;
+		}
+		TRY(need_link(s, b, b->flows[2 * c].link));
+		TRY(need_link(s, b, b->flows[2 * c + 1].link));
 		/* the first record of a conversation has the direction of its first flow: a lone one needs no second */
 		bool lone = b->start[c + 1] - b->start[c] == 1;
 		for (uint32_t way = 0; way < (lone ? 1 : 2); way++) {

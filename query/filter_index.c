@@ -8,8 +8,8 @@
 #include "base/limits.h"
 #include "query/filter_parts.h"
 
-static void
-net_bounds(const uint8_t *addr, unsigned bits, unsigned bytes, uint8_t *first, uint8_t *last)
+void
+filter_net_bounds(const uint8_t *addr, unsigned bits, unsigned bytes, uint8_t *first, uint8_t *last)
 {
 	for (unsigned i = 0; i < bytes; i++) {
 		unsigned kept = bits <= i * 8 ? 0 : bits - i * 8 >= 8 ? 8 : bits - i * 8;
@@ -25,7 +25,7 @@ leaf_blocks(const struct term *n, struct segment *s, uint64_t all, uint64_t *out
 	uint64_t blocks = all, found;
 	uint8_t first[16], last[16];
 	if (n->family)
-		net_bounds(n->addr, n->bits, n->family == 4 ? 4 : 16, first, last);
+		filter_net_bounds(n->addr, n->bits, n->family == 4 ? 4 : 16, first, last);
 	if (n->family == 4) {
 		TRY(segment_find_ip4(s, load_be32(first), load_be32(last), &found));
 		blocks &= found;

@@ -41,6 +41,8 @@ enum err filter_program(const struct filter *f, uint16_t linktype, const struct 
 
 /* query/filter_index.c */
 enum err filter_find_nets(struct filter *f);
+/* First and last address of a network, of 4 or 16 bytes. */
+void     filter_net_bounds(const uint8_t *addr, unsigned bits, unsigned bytes, uint8_t *first, uint8_t *last);
 /* One line: what the index is asked for; "" for nothing. malloc'ed. */
 enum err filter_index_text(const struct filter *f, char **out);
 

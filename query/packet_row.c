@@ -53,6 +53,7 @@ read_ip(struct packet_row *row, const uint8_t *ip, const struct dissection *d)
 		set(row, PACKET_IP_LEN, load_be16(ip + 2));
 		set(row, PACKET_IP_ID, load_be16(ip + 4));
 		set(row, PACKET_IP_FRAG, load_be16(ip + 6));
+		row->later_fragment = row->number[PACKET_IP_FRAG] & 0x1fff;
 		return;
 	}
 	row->family = 6;
@@ -81,17 +82,55 @@ read_transport(struct packet_row *row, const uint8_t *l4, const struct dissectio
 	set(row, PACKET_TCP_WIN, load_be16(l4 + 14));
 }
 
-void
-packet_row_read(struct packet_row *row, const struct record *r)
+static void
+read_addresses(struct packet_row *row, const struct batch *b, const struct flow *f)
+{
+	if (f->net == NET_IP4) {
+		row->family = 4;
+		store_be32(row->ip4[0], b->ip4[f->src]);
+		store_be32(row->ip4[1], b->ip4[f->dst]);
+		point(row, PACKET_SRC, row->ip4[0]);
+		point(row, PACKET_DST, row->ip4[1]);
+		return;
+	}
+	row->family = 6;
+	point(row, PACKET_SRC, b->ip6[f->src]);
+	point(row, PACKET_DST, b->ip6[f->dst]);
+}
+
+/* What read_frame() finds in an IP record's bytes, as far as the batch has it. */
+static void
+read_batch(struct packet_row *row, const struct record *r)
+{
+	const struct batch *b = r->batch;
+	const struct flow *f = &b->flows[2 * r->conversation + b->dir[r->row]];
+	const struct link *l = &b->links[f->link];
+	if (l->ethertype)
+		set(row, PACKET_ETHERTYPE, f->net == NET_IP4 ? ETHER_IP4 : ETHER_IP6); /* behind MPLS labels, too */
+	if (l->vlans)
+		set(row, PACKET_VLAN, l->vlan);
+	if (l->macs) {
+		point(row, PACKET_ETH_DST, l->bytes);
+		point(row, PACKET_ETH_SRC, l->bytes + 6);
+	}
+	row->transport = f->transport;
+	row->later_fragment = f->net == NET_IP4 && f->flags & FLOW_FRAGMENT;
+	set(row, PACKET_PROTO, f->proto);
+	read_addresses(row, b, f);
+	if (f->transport != TRANSPORT_NONE) {
+		set(row, PACKET_SPORT, f->sport);
+		set(row, PACKET_DPORT, f->dport);
+	}
+	if (f->transport == TRANSPORT_TCP)
+		set(row, PACKET_TCP_FLAGS, b->tcp_flags[r->row]);
+}
+
+static void
+read_frame(struct packet_row *row, const struct record *r)
 {
 	struct dissection d;
-	*row = (struct packet_row){ .record = r };
 	dissect(r->linktype, r->bytes, r->cap_len, &d);
-	set(row, PACKET_TS, r->ts_ns);
-	set(row, PACKET_WIRE_LEN, r->wire_len);
 	set(row, PACKET_CAP_LEN, r->cap_len);
-	set(row, PACKET_LINKTYPE, r->linktype);
-	set(row, PACKET_IFACE, r->iface);
 	if (d.ethertype)
 		set(row, PACKET_ETHERTYPE, d.ethertype);
 	if (d.vlans)
@@ -105,6 +144,20 @@ packet_row_read(struct packet_row *row, const struct record *r)
 		return;
 	read_ip(row, r->bytes + d.link_bytes, &d);
 	read_transport(row, r->bytes + d.transport_at, &d);
+}
+
+void
+packet_row_read(struct packet_row *row, const struct record *r)
+{
+	*row = (struct packet_row){ .record = r };
+	set(row, PACKET_TS, r->ts_ns);
+	set(row, PACKET_WIRE_LEN, r->wire_len);
+	set(row, PACKET_LINKTYPE, r->linktype);
+	set(row, PACKET_IFACE, r->iface);
+	if (r->batch)
+		read_batch(row, r);
+	else
+		read_frame(row, r);
 }
 
 static void
@@ -207,7 +260,7 @@ packet_info_text(const struct packet_row *row, char out[PACKET_TEXT_BYTES])
 	for (unsigned i = 0; row->there[PACKET_TCP_FLAGS] && i < 8; i++)
 		if (row->number[PACKET_TCP_FLAGS] >> i & 1)
 			at += (size_t)snprintf(out + at, PACKET_TEXT_BYTES - at, "%s ", flags[i]);
-	if (row->there[PACKET_IP_FRAG] && row->number[PACKET_IP_FRAG] & 0x1fff)
+	if (row->later_fragment)
 		at += (size_t)snprintf(out + at, PACKET_TEXT_BYTES - at, "fragment ");
 	if (at)
 		out[at - 1] = 0;

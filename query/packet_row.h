@@ -1,4 +1,5 @@
-/* The columns of archive/packet_schema.h for one record, as text: what query prints as CSV and NDJSON. */
+/* The columns of archive/packet_schema.h for one record, as text: what query prints. A record of a listing that has no bytes
+ * lacks some: cap_len, and what BATCH_IP and BATCH_TCP hold. The texts for people need none of these. */
 #ifndef QUERY_PACKET_ROW_H
 #define QUERY_PACKET_ROW_H
 
@@ -18,6 +19,8 @@ struct packet_row {
 	const uint8_t *bytes[PACKET_COLUMN_COUNT]; /* addr, mac: into the record */
 	uint8_t  family;                      /* of addresses: 4 or 6 */
 	uint8_t  transport;                   /* enum transport */
+	bool     later_fragment;              /* of an IPv4 packet, not its first */
+	uint8_t  ip4[2][4];                   /* source and destination of a record without bytes */
 };
 
 void        packet_row_read(struct packet_row *row, const struct record *r);

@@ -5,26 +5,47 @@
 
 #include "archive/frames.h"
 #include "archive/radix.h"
+#include "base/crew.h"
 
 /* --- from a block --- */
 
+/* The rest of what is known without the frame. */
+static void
+take_row(struct record *r, const struct batch *batch, uint32_t row)
+{
+	const struct flow *flow = &batch->flows[2 * r->conversation + batch->dir[row]];
+	r->batch = batch;
+	r->row = row;
+	r->linktype = batch->links[flow->link].linktype;
+	r->iface = batch->links[flow->link].iface;
+}
+
+static enum err
+take_frame(struct record *r, const struct batch *batch, uint32_t row)
+{
+	TRY(batch_bytes(batch, row, &r->bytes, &r->cap_len));
+	r->linktype = batch_link(batch, row)->linktype;
+	r->iface = batch_link(batch, row)->iface;
+	return OK;
+}
+
 /* Calls see() for each selected record of a block in capture order. */
 static enum err
-each_record(const struct scan_block *b, enum err (*see)(void *arg, const struct record *r), void *arg)
+each_record(const struct scan_block *b, bool listing, enum err (*see)(void *arg, const struct record *r), void *arg)
 {
 	const struct batch *batch = b->batch;
-	for (uint32_t i = 0; i < batch->count; i++) {
-		uint32_t row = batch->row_of[i];
-		if (!b->row[row])
-			continue;
+	for (uint32_t i = 0; i < batch->selected_count; i++) {
+		uint32_t row = batch->selected[i].row;
 		struct record r = {
-			.ts_ns = batch->time[i],
+			.ts_ns = batch->selected[i].time,
 			.wire_len = batch->wire_len[row],
 			.stream = b->segment->stream,
 		};
-		TRY(batch_bytes(batch, row, &r.bytes, &r.cap_len));
-		r.linktype = batch_link(batch, row)->linktype;
-		r.iface = batch_link(batch, row)->iface;
+		r.conversation = batch->selected[i].conversation;
+		if (listing && batch->flows[2 * r.conversation].net != NET_RAW)
+			take_row(&r, batch, row);
+		else
+			TRY(take_frame(&r, batch, row));
 		TRY(see(arg, &r));
 	}
 	return OK;
@@ -52,7 +73,7 @@ deliver_records(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
 	const struct records_sink *sink = arg;
-	return each_record(b, sink->record, sink->arg);
+	return each_record(b, sink->listing, sink->record, sink->arg);
 }
 
 static void
@@ -75,9 +96,8 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
                      struct scan_counts *counts)
 {
 	struct scan_sink scan = {
-		.columns = RECORD_COLUMNS,
-		.by_row = true,
-		.prepare = rebuild_selected,
+		.columns = records_columns(p, sink->listing),
+		.prepare = sink->listing ? NULL : rebuild_selected,
 		.deliver = deliver_records,
 		.notice = pass_notice,
 		.step = pass_step,
@@ -126,7 +146,7 @@ static enum err
 deliver_to_pool(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
-	return each_record(b, pool_add, arg);
+	return each_record(b, false, pool_add, arg);
 }
 
 static void
@@ -188,7 +208,6 @@ run_window(struct plan *p, const struct filter *f, unsigned jobs, struct pool *p
 {
 	struct scan_sink scan = {
 		.columns = RECORD_COLUMNS,
-		.by_row = true,
 		.prepare = rebuild_selected,
 		.deliver = deliver_to_pool,
 		.notice = pool_notice,
@@ -240,6 +259,13 @@ run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const s
 	return e == END ? OK : e;
 }
 
+unsigned
+records_columns(const struct plan *p, bool listing)
+{
+	/* Records that are merged outlive their block's batch. */
+	return listing && plan_streams_used(p) <= 1 ? LISTING_COLUMNS : RECORD_COLUMNS;
+}
+
 enum err
 records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct records_sink *sink,
             struct scan_counts *counts)
@@ -247,6 +273,6 @@ records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct 
 	if (plan_streams_used(p) <= 1)
 		return run_in_capture_order(p, f, jobs, sink, counts);
 	/* The pool takes the room of a worker and a half. */
-	unsigned n = scan_jobs(jobs);
+	unsigned n = crew_size(jobs);
 	return run_in_time_order(p, f, n < RECORDS_MERGE_JOBS_MAX ? n : RECORDS_MERGE_JOBS_MAX, sink, counts);
 }

@@ -3,60 +3,31 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/crew.h"
 #include "base/interrupt.h"
+#include "base/limits.h"
+
+struct worker {
+	struct scan *scan;
+	struct block_decoder *decoder;
+	struct filter_state *filter;
+	uint8_t *conversation, *row;   /* a selection cut by time */
+	uint64_t bytes_read;
+	struct plan_segment *segment;  /* of the block that it has taken; NULL: none */
+	struct scan_block b;
+};
 
 struct scan {
 	struct plan *plan;
 	const struct filter *filter;
 	const struct scan_sink *sink;
+	struct worker workers[CREW_MAX];
+	pthread_mutex_t lock;          /* plan, segments, counts and sink: taking and delivering both use them */
 	struct scan_counts *counts;
-	pthread_mutex_t lock;          /* guards all below */
-	pthread_cond_t  turn_changed;
 	struct plan_segment *current;  /* blocks are taken from it */
 	uint64_t current_left;         /* its blocks not taken yet */
-	uint64_t taken, turn;          /* number of the next block to take, and to deliver */
-	bool     stop;
-	enum err error;
-	char     sentence[ERR_TEXT_BYTES]; /* of error */
 };
-
-struct worker {
-	struct scan *scan;
-	unsigned number;
-	pthread_t thread;
-	struct block_decoder *decoder;
-	struct filter_state *filter;
-	uint8_t *conversation, *row;   /* a selection cut by time */
-	uint64_t bytes_read;
-};
-
-struct task {
-	struct plan_segment *segment;
-	uint32_t block;
-	uint64_t number;
-};
-
-unsigned
-scan_jobs(unsigned asked)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned jobs = asked ? asked : n > 0 ? (unsigned)n : 1;
-	return jobs < SCAN_JOBS_MAX ? jobs : SCAN_JOBS_MAX;
-}
-
-/* Keeps the first error. Called with the lock held. */
-static void
-scan_fail(struct scan *s, enum err e)
-{
-	s->stop = true;
-	pthread_cond_broadcast(&s->turn_changed);
-	if (e == END || s->error != OK)
-		return;
-	s->error = e;
-	memcpy(s->sentence, err_text(), strnlen(err_text(), ERR_TEXT_BYTES - 1) + 1);
-}
 
 static bool
 is_damage(enum err e)
@@ -79,11 +50,11 @@ let_go(struct scan *s, struct plan_segment **segment)
 	*segment = NULL;
 }
 
-/* The next block, with the lock held; false when there is none. */
-static bool
-take(struct scan *s, struct task *t)
+/* Goes on to the next segment with blocks to look at. END: there is none. */
+static enum err
+next_segment(struct scan *s)
 {
-	while (!s->stop && !s->current_left) {
+	while (!s->current_left) {
 		if (s->current)
 			let_go(s, &s->current);
 		enum err e = plan_next(s->plan, &s->current);
@@ -91,11 +62,8 @@ take(struct scan *s, struct task *t)
 			report_damage(s);
 			continue;
 		}
-		if (e != OK) {
-			if (e != END)
-				scan_fail(s, e);
-			return false;
-		}
+		if (e != OK)
+			return e;
 		s->current->users = 1;
 		if (s->current->fault[0] && !s->current->said->fault) {
 			s->current->said->fault = true;
@@ -104,14 +72,29 @@ take(struct scan *s, struct task *t)
 		}
 		s->current_left = s->current->blocks;
 	}
-	if (s->stop)
-		return false;
-	t->segment = s->current;
-	t->segment->users++;
-	t->block = (uint32_t)__builtin_ctzll(s->current_left);
-	t->number = s->taken++;
-	s->current_left &= s->current_left - 1;
-	return true;
+	return OK;
+}
+
+static enum err
+take(void *arg, unsigned worker)
+{
+	struct scan *s = arg;
+	struct worker *w = &s->workers[worker];
+	pthread_mutex_lock(&s->lock);
+	enum err e = next_segment(s);
+	if (e == OK) {
+		uint32_t block = (uint32_t)__builtin_ctzll(s->current_left);
+		s->current_left &= s->current_left - 1;
+		s->current->users++;
+		w->segment = s->current;
+		w->b = (struct scan_block){
+			.segment = w->segment,
+			.block = block,
+			.info = &segment_blocks(w->segment->segment)[block],
+		};
+	}
+	pthread_mutex_unlock(&s->lock);
+	return e;
 }
 
 static bool
@@ -164,112 +147,100 @@ cut_by_time(struct worker *w, const struct batch *b, const struct span *span, st
 }
 
 static enum err
-load(struct worker *w, const struct task *t, unsigned columns, const struct batch **b)
+load(struct worker *w, unsigned columns)
 {
-	return segment_load(t->segment->segment, t->block, w->decoder, columns, b, &w->bytes_read);
+	return segment_load(w->segment->segment, w->b.block, w->decoder, columns, &w->b.batch, &w->bytes_read);
+}
+
+static enum err
+load_selected(struct worker *w, unsigned columns, const struct selection *sel)
+{
+	return segment_load_selected(w->segment->segment, w->b.block, w->decoder, columns, sel, &w->b.batch, &w->bytes_read);
 }
 
 /* Loads only as much as it takes to know what is selected, then the sink's columns when anything is. */
 static enum err
-select_records(struct worker *w, const struct task *t, struct scan_block *out)
+select_records(struct worker *w)
 {
 	struct scan *s = w->scan;
-	bool whole = whole_in_span(&t->segment->span, out->info);
+	struct scan_block *b = &w->b;
+	bool whole = whole_in_span(&w->segment->span, b->info);
 	unsigned need = 0;
 	if (whole && filter_is_all(s->filter) && s->sink->no_batch_for_all) {
-		out->selected = out->info->records;
+		b->selected = b->info->records;
 		return OK;
 	}
-	TRY(load(w, t, 0, &out->batch));
-	TRY(filter_flows(w->filter, out->batch, &need));
+	TRY(load(w, 0));
+	TRY(filter_flows(w->filter, b->batch, &need));
 	if (need) {
-		TRY(load(w, t, need, &out->batch));
-		TRY(filter_rows(w->filter, out->batch));
+		struct selection maybe = filter_selection(w->filter);
+		TRY(load_selected(w, need, &maybe));
+		TRY(filter_rows(w->filter, b->batch));
 	}
 	struct selection sel = filter_selection(w->filter);
-	out->selected = count_selected(out->batch, &sel);
-	if (out->selected && !whole) {
-		TRY(load(w, t, BATCH_TIME, &out->batch));
-		cut_by_time(w, out->batch, &t->segment->span, &sel);
-		out->selected = count_selected(out->batch, &sel);
+	b->selected = count_selected(b->batch, &sel);
+	if (b->selected && !whole) {
+		TRY(load(w, BATCH_TIME));
+		cut_by_time(w, b->batch, &w->segment->span, &sel);
+		b->selected = count_selected(b->batch, &sel);
 	} else if (s->sink->by_row) {
-		spread_to_rows(w, out->batch, &sel);
+		spread_to_rows(w, b->batch, &sel);
 	}
-	out->conversation = sel.conversation;
-	out->row = sel.row;
-	return out->selected ? load(w, t, s->sink->columns, &out->batch) : OK;
-}
-
-static void
-await_turn(struct scan *s, uint64_t number)
-{
-	while (s->turn != number && !s->stop)
-		pthread_cond_wait(&s->turn_changed, &s->lock);
-}
-
-/* One block, from taking it to delivering; the lock is held before and after. */
-static void
-work(struct worker *w, struct task *t)
-{
-	struct scan *s = w->scan;
-	struct scan_block b = {
-		.segment = t->segment,
-		.block = t->block,
-		.info = &segment_blocks(t->segment->segment)[t->block],
-	};
-	pthread_mutex_unlock(&s->lock);
-	enum err e = interrupt_check();
-	if (e == OK)
-		e = select_records(w, t, &b);
-	if (e == OK && b.selected && s->sink->prepare)
-		e = s->sink->prepare(s->sink->arg, w->number, &b);
-	pthread_mutex_lock(&s->lock);
-	await_turn(s, t->number);
-	if (!s->stop) {
-		if (e == OK && b.selected)
-			e = s->sink->deliver(s->sink->arg, w->number, &b);
-		struct plan_said *said = t->segment->said;
-		uint64_t bit = (uint64_t)1 << t->block;
-		if (b.batch && filter_refused(w->filter) && !(said->refused & bit)) {
-			said->refused |= bit;
-			s->counts->refused++;
-			s->sink->notice(s->sink->arg, filter_refused(w->filter));
-		}
-		if (is_damage(e) && !(said->damaged & bit)) {
-			said->damaged |= bit;
-			report_damage(s);
-		}
-		if (e != OK && !is_damage(e))
-			scan_fail(s, e);
-		s->counts->blocks++;
-		s->counts->records += b.info->records;
-		if (s->sink->step)
-			s->sink->step(s->sink->arg, s->counts->blocks, s->counts->records);
-		s->turn++;
-		pthread_cond_broadcast(&s->turn_changed);
-	}
-	let_go(s, &t->segment);
-}
-
-static void *
-run_worker(void *arg)
-{
-	struct worker *w = arg;
-	struct scan *s = w->scan;
-	struct task t;
-	pthread_mutex_lock(&s->lock);
-	while (take(s, &t))
-		work(w, &t);
-	s->counts->bytes_read += w->bytes_read;
-	pthread_mutex_unlock(&s->lock);
-	return NULL;
+	b->conversation = sel.conversation;
+	b->row = sel.row;
+	return b->selected ? load_selected(w, s->sink->columns, &sel) : OK;
 }
 
 static enum err
-worker_init(struct worker *w, struct scan *s, unsigned number)
+work(void *arg, unsigned worker)
+{
+	struct scan *s = arg;
+	struct worker *w = &s->workers[worker];
+	TRY(interrupt_check());
+	TRY(select_records(w));
+	return w->b.selected && s->sink->prepare ? s->sink->prepare(s->sink->arg, worker, &w->b) : OK;
+}
+
+/* With the lock held. What can not be read is said once, however often the segment is looked at. */
+static enum err
+deliver_block(struct scan *s, struct worker *w, enum err e)
+{
+	const struct scan_block *b = &w->b;
+	if (e == OK && b->selected)
+		e = s->sink->deliver(s->sink->arg, (unsigned)(w - s->workers), b);
+	struct plan_said *said = w->segment->said;
+	uint64_t bit = (uint64_t)1 << b->block;
+	if (b->batch && filter_refused(w->filter) && !(said->refused & bit)) {
+		said->refused |= bit;
+		s->counts->refused++;
+		s->sink->notice(s->sink->arg, filter_refused(w->filter));
+	}
+	if (is_damage(e) && !(said->damaged & bit)) {
+		said->damaged |= bit;
+		report_damage(s);
+	}
+	s->counts->blocks++;
+	s->counts->records += b->info->records;
+	if (s->sink->step)
+		s->sink->step(s->sink->arg, s->counts->blocks, s->counts->records);
+	return is_damage(e) ? OK : e;
+}
+
+static enum err
+deliver(void *arg, unsigned worker, enum err outcome)
+{
+	struct scan *s = arg;
+	pthread_mutex_lock(&s->lock);
+	enum err e = deliver_block(s, &s->workers[worker], outcome);
+	let_go(s, &s->workers[worker].segment);
+	pthread_mutex_unlock(&s->lock);
+	return e;
+}
+
+static enum err
+worker_init(struct worker *w, struct scan *s)
 {
 	w->scan = s;
-	w->number = number;
 	w->conversation = malloc(BLOCK_RECORDS_MAX);
 	w->row = malloc(BLOCK_RECORDS_MAX);
 	if (!w->conversation || !w->row)
@@ -290,29 +261,23 @@ worker_fini(struct worker *w)
 enum err
 scan_run(struct plan *p, const struct filter *f, unsigned jobs, const struct scan_sink *sink, struct scan_counts *counts)
 {
-	struct worker workers[SCAN_JOBS_MAX] = { 0 };
 	struct scan s = { .plan = p, .filter = f, .sink = sink, .counts = counts };
-	pthread_mutex_init(&s.lock, NULL);
-	pthread_cond_init(&s.turn_changed, NULL);
+	struct crew_work crew = { .take = take, .work = work, .deliver = deliver, .arg = &s };
 	enum err e = OK;
-	unsigned n = scan_jobs(jobs), started = 0;
+	unsigned n = crew_size(jobs);
+	pthread_mutex_init(&s.lock, NULL);
 	for (unsigned i = 0; i < n && e == OK; i++)
-		e = worker_init(&workers[i], &s, i);
-	/* This thread is worker 0; a thread that can not be started is done without. */
-	for (unsigned i = 1; i < n && e == OK; i++, started++)
-		if (pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]) != 0)
-			break;
+		e = worker_init(&s.workers[i], &s);
 	if (e == OK)
-		run_worker(&workers[0]);
-	for (unsigned i = 1; i <= started; i++)
-		pthread_join(workers[i].thread, NULL);
+		e = crew_run(n, &crew);
+	for (unsigned i = 0; i < n; i++) {
+		if (s.workers[i].segment) /* taken, then stopped */
+			let_go(&s, &s.workers[i].segment);
+		counts->bytes_read += s.workers[i].bytes_read;
+		worker_fini(&s.workers[i]);
+	}
 	if (s.current)
 		let_go(&s, &s.current);
-	for (unsigned i = 0; i < n; i++)
-		worker_fini(&workers[i]);
 	pthread_mutex_destroy(&s.lock);
-	pthread_cond_destroy(&s.turn_changed);
-	if (e == OK && s.error != OK)
-		return fail(s.error, "%s", s.sentence);
 	return e;
 }

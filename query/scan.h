@@ -1,15 +1,13 @@
 /* The scan: runs the blocks of a plan through the filter and hands what is selected to a sink, on several threads.
  *
- * Each worker decodes, filters and prepares one block at a time; results are delivered one after the other in the order of
- * the plan, so that the outcome does not depend on the number of workers. A block that can not be read is reported and
+ * Each worker of a crew (base/crew.h) decodes, filters and prepares one block at a time; results are delivered one after the
+ * other in the order of the plan. A block that can not be read is reported and
  * left out; the rest still reads.
  */
 #ifndef QUERY_SCAN_H
 #define QUERY_SCAN_H
 
 #include "query/plan.h"
-
-#define SCAN_JOBS_MAX 4u /* each may hold a block of 16 MiB packed, unpacked and rebuilt: four stay below 256 MiB */
 
 /* One block with at least one selected record. */
 struct scan_block {
@@ -44,10 +42,9 @@ struct scan_counts {
 	uint64_t refused;              /* blocks with records of link types that the filter is not for (filter_refused()) */
 };
 
-/* Runs from the plan's present position. jobs 0: as many as processors, at most SCAN_JOBS_MAX. OK also when the sink
- * stopped it. *counts is added to. */
+/* Runs from the plan's present position with crew_size(jobs) workers. OK also when the sink stopped it. *counts is added
+ * to. An error of the plan comes after the blocks before it. */
 enum err scan_run(struct plan *p, const struct filter *f, unsigned jobs, const struct scan_sink *sink,
                   struct scan_counts *counts);
-unsigned scan_jobs(unsigned asked);
 
 #endif

@@ -1,15 +1,24 @@
 #include "tools/intake.h"
 
-#include <pthread.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "archive/block.h"
+#include "base/crew.h"
 #include "base/interrupt.h"
-#include "query/scan.h"
 
-/* Blocks pass two doors, one worker at a time in each: reading frames from the trace, and appending the sealed block to
- * the segment. Encoding, between them, runs on all workers at once. Both doors are passed in the order of the trace. */
+/* What a worker of the crew holds: the frames that it has read, then the block made of them. */
+struct worker {
+	struct frames *frames;
+	uint64_t offset;               /* behind them in the trace */
+	struct block_encoder *encoder;
+	struct block block;
+	uint8_t key[BLOCK_KEY_BYTES];
+};
+
+/* Frames are read from the trace by one worker at a time, encoded by all at once, and the sealed blocks appended to the
+ * segment by one at a time in the order of the trace. */
 struct intake {
 	struct store *store;
 	struct trace *trace;
@@ -17,32 +26,20 @@ struct intake {
 	struct import_row *import;
 	struct intake_result *result;
 	uint32_t stream;
+	struct worker workers[CREW_MAX];
 
-	pthread_mutex_t reading;
-	uint64_t read;                 /* batches read */
+	/* reading */
 	uint64_t skip;                 /* records still to be passed over: an earlier run has them */
 	enum err read_error;           /* END, or why reading stopped */
 	char read_sentence[ERR_TEXT_BYTES];
 
-	pthread_mutex_t writing;
-	pthread_cond_t  turn_changed;
-	uint64_t turn;                 /* number of the batch to append next */
+	/* writing */
 	struct store_segment *segment; /* being filled; NULL */
 	uint64_t records;              /* of the trace, with those in the open segment */
 	struct segment_totals open;    /* of the open segment */
-	bool stop;
-	enum err error;
-	char sentence[ERR_TEXT_BYTES];
 };
 
-struct worker {
-	struct intake *in;
-	pthread_t thread;
-	struct frames *frames;
-	struct block_encoder *encoder;
-};
-
-/* --- the first door --- */
+/* --- reading --- */
 
 static void
 skip_records(struct intake *in, struct frames *f)
@@ -53,43 +50,41 @@ skip_records(struct intake *in, struct frames *f)
 	in->skip -= n;
 }
 
-/* The next frames and their number; false when there are none. */
-static bool
-read_frames(struct worker *w, uint64_t *number)
+/* Why the reading stopped is kept: what was read before it is stored first. */
+static enum err
+read_frames(void *arg, unsigned worker)
 {
-	struct intake *in = w->in;
-	bool got = false;
-	pthread_mutex_lock(&in->reading);
-	while (in->read_error == OK && !got) {
+	struct intake *in = arg;
+	struct frames *f = in->workers[worker].frames;
+	while (in->read_error == OK) {
 		enum err e = interrupt_check();
 		if (e == OK)
-			e = trace_fill(in->trace, w->frames);
+			e = trace_fill(in->trace, f);
 		else
-			frames_reset(w->frames);
+			frames_reset(f);
 		in->read_error = e;
+		in->workers[worker].offset = trace_offset(in->trace);
 		if (e != OK && e != END)
 			memcpy(in->read_sentence, err_text(), strlen(err_text()) + 1);
-		skip_records(in, w->frames);
-		got = w->frames->count > 0;
+		skip_records(in, f);
+		if (f->count > 0)
+			return OK;
 	}
-	*number = in->read;
-	in->read += got;
-	pthread_mutex_unlock(&in->reading);
-	return got;
+	return END;
 }
 
-/* --- the second door --- */
-
-static void
-intake_fail(struct intake *in, enum err e)
+static enum err
+encode(void *arg, unsigned worker)
 {
-	in->stop = true;
-	pthread_cond_broadcast(&in->turn_changed);
-	if (in->error != OK)
-		return;
-	in->error = e;
-	memcpy(in->sentence, err_text(), strlen(err_text()) + 1);
+	struct intake *in = arg;
+	struct worker *w = &in->workers[worker];
+	TRY(block_encode(w->encoder, w->frames, in->options->headers_only, &w->block));
+	randombytes_buf(w->key, sizeof w->key);
+	block_seal(w->encoder, &w->block, w->key);
+	return OK;
 }
+
+/* --- writing --- */
 
 static enum err
 commit(struct intake *in)
@@ -107,12 +102,13 @@ commit(struct intake *in)
 }
 
 static enum err
-append(struct intake *in, struct block_encoder *encoder, struct block *b)
+append(struct intake *in, const struct worker *worker)
 {
+	const struct block *b = &worker->block;
 	if (!in->segment)
 		TRY(store_segment_begin(in->store, in->stream, &in->segment));
 	struct segment_writer *w = store_segment_writer(in->segment);
-	TRY(segment_seal(w, encoder, b));
+	TRY(segment_append(w, b, worker->key));
 	in->records += b->info.records;
 	in->open.records += b->info.records;
 	in->open.captured_bytes += b->info.captured_bytes;
@@ -120,65 +116,34 @@ append(struct intake *in, struct block_encoder *encoder, struct block *b)
 	return segment_full(w) ? commit(in) : OK;
 }
 
-/* With the lock held before and after. */
-static void
-append_in_turn(struct intake *in, uint64_t number, struct block_encoder *encoder, struct block *b, enum err e)
+static enum err
+append_in_turn(void *arg, unsigned worker, enum err outcome)
 {
-	while (in->turn != number && !in->stop)
-		pthread_cond_wait(&in->turn_changed, &in->writing);
-	if (in->stop)
-		return;
-	if (e == OK)
-		e = append(in, encoder, b);
-	if (e != OK)
-		intake_fail(in, e);
-	else if (in->options->step)
-		in->options->step(in->options->arg, in->trace, in->records);
-	in->turn++;
-	pthread_cond_broadcast(&in->turn_changed);
-}
-
-static void *
-run_worker(void *arg)
-{
-	struct worker *w = arg;
-	struct intake *in = w->in;
-	uint64_t number;
-	bool stop = false;
-	while (!stop && read_frames(w, &number)) {
-		struct block b;
-		enum err e = block_encode(w->encoder, w->frames, in->options->headers_only, &b);
-		pthread_mutex_lock(&in->writing);
-		append_in_turn(in, number, w->encoder, &b, e);
-		stop = in->stop;
-		pthread_mutex_unlock(&in->writing);
-	}
-	return NULL;
+	struct intake *in = arg;
+	TRY(outcome);
+	TRY(append(in, &in->workers[worker]));
+	if (in->options->step)
+		in->options->step(in->options->arg, in->workers[worker].offset, in->records);
+	return OK;
 }
 
 static enum err
 run_workers(struct intake *in)
 {
-	struct worker workers[SCAN_JOBS_MAX] = { 0 };
-	unsigned n = scan_jobs(in->options->jobs), started = 0;
+	struct crew_work crew = { .take = read_frames, .work = encode, .deliver = append_in_turn, .arg = in };
+	unsigned n = crew_size(in->options->jobs);
 	enum err e = OK;
 	for (unsigned i = 0; i < n && e == OK; i++) {
-		workers[i].in = in;
-		e = frames_open(&workers[i].frames, BLOCK_BYTES_MAX);
+		e = frames_open(&in->workers[i].frames, BLOCK_BYTES_MAX);
 		if (e == OK)
-			e = block_encoder_open(&workers[i].encoder);
+			e = block_encoder_open(&in->workers[i].encoder);
 	}
-	/* This thread is worker 0; a thread that can not be started is done without. */
-	for (unsigned i = 1; i < n && e == OK; i++, started++)
-		if (pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]) != 0)
-			break;
 	if (e == OK)
-		run_worker(&workers[0]);
-	for (unsigned i = 1; i <= started; i++)
-		pthread_join(workers[i].thread, NULL);
+		e = crew_run(n, &crew);
 	for (unsigned i = 0; i < n; i++) {
-		frames_close(&workers[i].frames);
-		block_encoder_close(&workers[i].encoder);
+		frames_close(&in->workers[i].frames);
+		block_encoder_close(&in->workers[i].encoder);
+		sodium_memzero(in->workers[i].key, sizeof in->workers[i].key);
 	}
 	return e;
 }
@@ -193,10 +158,6 @@ is_damage(enum err e)
 static enum err
 finish(struct intake *in)
 {
-	if (in->error != OK) {
-		store_segment_abort(in->store, &in->segment);
-		return fail(in->error, "%s", in->sentence);
-	}
 	if (in->segment)
 		TRY(commit(in));
 	if (in->read_error == END)
@@ -223,14 +184,11 @@ intake_run(struct store *s, struct trace *t, uint32_t stream, struct import_row 
 		.records = import->records,
 	};
 	*result = (struct intake_result){ 0 };
-	pthread_mutex_init(&in.reading, NULL);
-	pthread_mutex_init(&in.writing, NULL);
-	pthread_cond_init(&in.turn_changed, NULL);
 	enum err e = run_workers(&in);
 	if (e == OK)
-		e = finish(&in);
-	pthread_cond_destroy(&in.turn_changed);
-	pthread_mutex_destroy(&in.writing);
-	pthread_mutex_destroy(&in.reading);
-	return e;
+		return finish(&in);
+	char sentence[ERR_TEXT_BYTES];
+	memcpy(sentence, err_text(), strlen(err_text()) + 1);
+	store_segment_abort(s, &in.segment);
+	return fail(e, "%s", sentence);
 }

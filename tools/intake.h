@@ -12,8 +12,9 @@
 struct intake_options {
 	unsigned jobs;
 	bool headers_only;
-	/* Called now and then, by one thread at a time: records of the trace that are encoded. May be NULL. */
-	void (*step)(void *arg, const struct trace *t, uint64_t records);
+	/* Called now and then, by one thread at a time: bytes of the trace as stored (trace_offset()) and records of it that are
+	 * encoded. May be NULL. */
+	void (*step)(void *arg, uint64_t offset, uint64_t records);
 	void *arg;
 };
 

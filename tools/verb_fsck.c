@@ -50,9 +50,8 @@ print_json(struct look *l, const struct fsck_report *r, const char *error)
 	struct json *j = &l->json;
 	open_json(l);
 	json_end(j);
-	if (error) {
-		json_text(j, "error", error);
-	} else {
+	json_text(j, "error", error);
+	if (!error) {
 		json_u64(j, "fault_count", r->faults);
 		json_u64(j, "repaired", r->repaired);
 		json_u64(j, "segments", r->segments);
@@ -62,6 +61,8 @@ print_json(struct look *l, const struct fsck_report *r, const char *error)
 		json_u64(j, "lost_blocks", r->lost_blocks);
 		json_u64(j, "lost_packets", r->lost_records);
 		json_bool(j, "beside_writer", r->beside_writer);
+		json_bool(j, "read_only", r->read_only);
+		json_bool(j, "unfinished", r->unfinished);
 	}
 	json_end(j);
 	return json_finish(j, "standard output");
@@ -75,6 +76,10 @@ print_text(const struct fsck_report *r)
 	       human_count(blocks, r->blocks), human_count(records, r->records), r->faults ? "damaged" : "clean");
 	if (r->beside_writer)
 		puts("another process is writing: its newest commits were not looked at");
+	if (r->read_only)
+		puts("the archive can not be written to: it was looked at as it is, and nothing was changed");
+	if (r->unfinished)
+		puts("a writer was killed there: the next one will take its last commit into the index");
 }
 
 static enum err
@@ -136,6 +141,7 @@ const struct verb verb_fsck = {
 	.options = { options },
 	.details = "Damaged packets can not be repaired; everything around them stays readable. Header, main page and trailer of\n"
 	           "a segment are there twice: one damaged copy costs nothing, and stays, because segment files are never changed.\n"
+	           "An archive that can not be written to is looked at as it is, with a temporary index in $TMPDIR.\n"
 	           "Exit code 1: faults were found; 3: repaired, but something is lost or stays damaged.",
 	.examples = examples,
 	.run = run,

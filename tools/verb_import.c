@@ -13,7 +13,9 @@ struct imported {
 	const char *file;
 	char stream[STREAM_NAME_BYTES];
 	char format[64];
-	uint64_t already;              /* records that an interrupted run had committed */
+	uint64_t already;              /* records that an earlier run had committed */
+	bool there;                    /* it was complete before, in the same stream and cut the same way */
+	bool passed_over;              /* then sentence says since when */
 	uint64_t skipped_blocks;
 	struct intake_result result;
 	enum err error;
@@ -25,10 +27,10 @@ struct show {
 };
 
 static void
-step(void *arg, const struct trace *t, uint64_t records)
+step(void *arg, uint64_t offset, uint64_t records)
 {
 	struct show *show = arg;
-	progress_step(&show->progress, trace_offset(t), records);
+	progress_step(&show->progress, offset, records);
 }
 
 /* The stream that a file goes into without --stream: its name without folder and without the endings of traces. */
@@ -72,7 +74,7 @@ fingerprint(const char *file, uint8_t out[FINGERPRINT_BYTES])
 /* The stream to import into. One that will be refused gets the stream it is in, so that no empty one is made for it. */
 static enum err
 find_stream(const struct given *g, struct store *s, const uint8_t print[FINGERPRINT_BYTES], const char *name,
-            uint32_t *stream)
+            uint32_t *stream, struct imported *out)
 {
 	struct catalogue *c = archive_catalogue(store_archive(s));
 	struct import_row row;
@@ -91,6 +93,10 @@ find_stream(const struct given *g, struct store *s, const uint8_t print[FINGERPR
 		return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", there.name,
 		            there.name);
 	*stream = row.stream;
+	if (row.complete) {
+		out->there = strcmp(there.name, name) == 0 && (bool)row.headers_only == given_flag(g, "headers-only");
+		out->already = row.records;
+	}
 	return OK;
 }
 
@@ -102,10 +108,15 @@ run_import(const struct given *g, struct store *s, struct trace *t, const char *
 	struct show show;
 	uint32_t stream;
 	TRY(fingerprint(out->file, print));
-	enum err e = find_stream(g, s, print, name, &stream);
+	enum err e = find_stream(g, s, print, name, &stream, out);
 	if (e == OK)
 		e = store_import_begin(s, print, trace_name(t), stream, given_flag(g, "headers-only"), given_flag(g, "again"),
 		                       &import);
+	if (e == ERR_EXISTS && trace_size(t) > TRACE_FINGERPRINT_WHOLE_BYTES) {
+		char sentence[ERR_TEXT_BYTES];
+		snprintf(sentence, sizeof sentence, "%s", err_text());
+		e = fail(e, "%s (its size, both ends and %u places between are the same)", sentence, TRACE_FINGERPRINT_PLACES);
+	}
 	if (e != OK)
 		return fail_prefix(e, "%s: ", trace_name(t));
 	out->already = import.records;
@@ -151,6 +162,7 @@ print_json(struct json *j, const struct imported *i)
 	json_text(j, "format", *i->format ? i->format : NULL);
 	json_u64(j, "packets", i->result.records);
 	json_u64(j, "packets_before", i->already);
+	json_bool(j, "passed_over", i->passed_over);
 	json_u64(j, "captured_bytes", i->result.captured_bytes);
 	json_u64(j, "stored_bytes", i->result.stored_bytes);
 	json_u64(j, "segments", i->result.segments);
@@ -172,16 +184,22 @@ print_line(const struct imported *i, double seconds)
 	putchar('\n');
 }
 
-/* One file: imports, reports, and keeps its sentence. */
+/* One file: imports, reports, and keeps its sentence. Of several files one that is there is passed over, so that the same
+ * command completes what was interrupted; alone it is refused. */
 static void
-import_and_report(const struct given *g, struct store *s, struct imported *i, struct json *j)
+import_and_report(const struct given *g, struct store *s, struct imported *i, struct json *j, bool alone)
 {
 	uint64_t began = when_now();
 	i->error = import_file(g, s, i);
+	i->passed_over = i->error == ERR_EXISTS && i->there && !alone;
 	if (i->error != OK)
 		snprintf(i->sentence, sizeof i->sentence, "%s", err_text());
+	if (i->passed_over)
+		i->error = OK;
 	if (j)
 		print_json(j, i);
+	else if (i->passed_over && !given_flag(g, "quiet"))
+		puts(i->sentence);
 	else if ((i->error == OK || i->result.records > 0) && !given_flag(g, "quiet"))
 		print_line(i, (double)(when_now() - began) / NS_PER_S);
 	fflush(stdout);
@@ -197,6 +215,8 @@ import_all(const struct given *g, struct store *s)
 	enum err first = OK;
 	char sentence[ERR_TEXT_BYTES] = "";
 	bool as_json = given_flag(g, "json");
+	bool once_more = false;        /* a file was, with --again: the same command would do it yet again */
+	char go_on[PATH_BYTES + 64] = "; the same command goes on from here";
 	struct json j;
 	if (as_json) {
 		j = report_json();
@@ -204,7 +224,7 @@ import_all(const struct given *g, struct store *s)
 	}
 	for (unsigned k = 0; k < n; k++) {
 		struct imported i = { .file = files[k] };
-		import_and_report(g, s, &i, as_json ? &j : NULL);
+		import_and_report(g, s, &i, as_json ? &j : NULL, n == 1);
 		/* A file of which nothing can be read is damage like any other. */
 		if (i.error == ERR_FORMAT || i.error == ERR_LIMIT || i.error == ERR_UNSUPPORTED) {
 			damaged++;
@@ -217,14 +237,18 @@ import_all(const struct given *g, struct store *s)
 		damaged += i.result.damaged;
 		good += i.error == OK || i.result.records > 0;
 		failed += i.error != OK;
-		if (i.error == OK)
+		if (i.error == OK) {
+			once_more = given_flag(g, "again");
 			continue;
+		}
 		if (first == OK) {
 			first = i.error;
 			memcpy(sentence, i.sentence, sizeof sentence);
 		} else {
 			fprintf(stderr, "atoll import: %s\n", i.sentence);
 		}
+		if (once_more)
+			snprintf(go_on, sizeof go_on, "; --again with %s and what follows it goes on from here", files[k]);
 		/* These will not go better with the next file. */
 		if (i.error == ERR_FULL || i.error == ERR_IO || i.error == ERR_NOMEM || i.error == ERR_INTERRUPTED)
 			break;
@@ -235,8 +259,7 @@ import_all(const struct given *g, struct store *s)
 		TRY(json_finish(&j, "standard output"));
 	}
 	if (failed && (first == ERR_INTERRUPTED || !good))
-		return fail(first, "%s%s", sentence,
-		            first == ERR_INTERRUPTED || first == ERR_FULL ? "; the same command goes on from here" : "");
+		return fail(first, "%s%s", sentence, first == ERR_INTERRUPTED || first == ERR_FULL ? go_on : "");
 	if (failed)
 		return fail(ERR_PARTIAL, "%s", sentence);
 	if (*sentence)
@@ -273,9 +296,12 @@ const struct verb verb_import = {
 	.least = 1,
 	.most = 1000000,
 	.options = { options },
-	.details = "Reads pcap and pcapng, also packed with gzip, zstd, xz or lz4; \"-\" is standard input. A file that was\n"
-	           "imported before is refused, an interrupted import goes on where it stopped. What comes before damage in a\n"
-	           "file is kept; the exit code is then 3.",
+	.details = "Reads pcap and pcapng, also packed with gzip, zstd, xz or lz4; \"-\" is standard input. An import\n"
+	           "that was interrupted goes on where it stopped when the command is given again. A file that is in the archive\n"
+	           "already is not stored twice: of several files it is passed over, alone or in another stream it is refused\n"
+	           "(files of more than 3 MiB are known by samples of their content); --again stores it once more. That goes for\n"
+	           "removed packets, too: they come back with --again only. What comes before damage in a file is kept; the exit\n"
+	           "code is then 3.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR import --headers-only --stream eth0 monday.pcap.zst", "headers of one file, as stream eth0" },
 		{ "tcpdump -i eth0 -w - | atoll -A DIR import --stream eth0 -", "from a pipe" },

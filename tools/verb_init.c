@@ -41,7 +41,8 @@ const struct verb verb_init = {
 	.summary = "make an archive",
 	.arguments = "DIR",
 	.most = 1,
-	.details = "DIR is missing or empty, on a file system of this machine (not NFS or the like).",
+	.details = "DIR is missing or empty, on a file system of this machine (not NFS or the like). What an init that was killed\n"
+	           "left there is no obstacle: the same command makes the archive.",
 	.examples = examples,
 	.run = run,
 };

@@ -119,7 +119,12 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 		TRY(table_open(&out.table, stdout, heads));
 	if (output == OUTPUT_CSV)
 		print_csv_head();
-	struct records_sink sink = { .record = print_record, .notice = rows_notice, .arg = &out };
+	struct records_sink sink = {
+		.listing = output == OUTPUT_TABLE,
+		.record = print_record,
+		.notice = rows_notice,
+		.arg = &out,
+	};
 	enum err e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
 	enum err closed = table_close(&out.table);
 	if (e == OK && closed == OK && fflush(stdout) != 0)
@@ -227,10 +232,10 @@ explain_text(const struct selected *s, const struct explained *x)
 }
 
 static enum err
-run_explain(struct selected *s, bool count_only, bool as_json)
+run_explain(struct selected *s, bool count_only, enum output output, bool as_json)
 {
 	unsigned columns = filter_columns(s->filter) |
-	                   (count_only ? COUNT_COLUMNS : RECORD_COLUMNS);
+	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, output == OUTPUT_TABLE));
 	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;
@@ -281,7 +286,7 @@ run(const struct given *g)
 		return fail(ERR_USAGE, "--limit 0: at least 1");
 	TRY(selected_open(&s, g, "query"));
 	selected_echo(&s);
-	enum err e = explain ? run_explain(&s, count, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);
+	enum err e = explain ? run_explain(&s, count, output, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);
 	selected_close(&s);
 	return e;
 }

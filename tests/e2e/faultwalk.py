@@ -92,7 +92,7 @@ def import_case(wholes):
         if len(got) < acknowledged:
             return f"{acknowledged} bytes were acknowledged, {len(got)} are there"
         r = run(*command)
-        if r.code not in (0, 1, 3) or (r.code and "--again" not in r.err):
+        if r.code != 0:
             return f"the same again: {r}"
         if records("A") != both:
             return "the same again did not complete it"
@@ -200,30 +200,57 @@ def rebuilds():
         walk(name, steps, case, KINDS if source == "full" else ("kill", "torn", "errno:EIO"))
 
 
-def inits():
+def inits(name, *where):
+    """where: the owner key's place, when it is not in the archive."""
+    command = (ATOLL, "init", "-q", "I/A", *where)
+
+    def clear():
+        shutil.rmtree("I", ignore_errors=True)
+        os.mkdir("I")
+
+    def again():
+        r = run(*command)
+        if r.code != 0:
+            return f"the same again: {r}; {os.listdir('I')} {os.listdir('I/A') if os.path.exists('I/A') else ''}"
+        return works()
+
+    def works():
+        r = atoll("I/A", "import", "-q", "a.pcap", *where)
+        if r.code != 0:
+            return f"nothing can be imported: {r}"
+        r = atoll("I/A", "fsck", "-q", *where)
+        left = sorted(os.listdir("I/A") + os.listdir("I"))
+        wanted = sorted(["A"] + [p for p in PARTS if p != "owner.key" or not where] + ["key"] * bool(where))
+        return f"fsck: {r}" if r.code != 0 else None if left == wanted else f"left over: {left}"
+
     def case(kind, fault):
-        shutil.rmtree("A", ignore_errors=True)
-        r = faulty(fault, "A", ATOLL, "init", "-q", "A")
+        clear()
+        r = faulty(fault, "I", *command)
         if kind in KILLED and r.code != -9:
             return f"was not killed: {r}"
         if r.code not in (-9, 0, 1):
             return r
-        there = atoll("A", "stat").code == 0
+        there = atoll("I/A", "stat", *where).code == 0
         if r.code == 0 and not there:
-            return f"success, but no archive: {os.listdir('A')}"
-        if r.code == 1 and not there and os.path.exists("A") and os.listdir("A"):
-            return f"left over by a failure: {os.listdir('A')}"
-        again = run(ATOLL, "init", "-q", "A")
-        if there != (again.code != 0) and "not empty" not in again.err:
-            return f"the same again: {again}; {os.listdir('A')}"
-        if not there and again.code != 0:  # said so: remove it, or take another folder
-            init("A")
-        if atoll("A", "import", "-q", "a.pcap").code != 0:
-            return "nothing can be imported"
-        return sound("A")
-    shutil.rmtree("A", ignore_errors=True)
-    steps = steps_of("A", ATOLL, "init", "-q", "A")
-    walk("init", steps, case)
+            return f"success, but no archive: {os.listdir('I/A')}"
+        if r.code == 1 and not there and os.listdir("I"):
+            return f"left over by a failure: {os.listdir('I')}"
+        return works() if there else again()
+
+    def killed_again(first, second):
+        clear()
+        for n in first, second:
+            r = faulty(f"kill:{n}", "I", *command)
+            if r.code != -9:
+                return None if n == second else r  # done before step n, or it was there
+        return works() if os.path.exists("I/A/format") else again()
+
+    clear()
+    steps = steps_of("I", *command)
+    walk(name, steps, case)
+    pairs = [(a, b) for a in range(2, steps, 3) for b in range(1 + a % 2, steps + 20, 4)]
+    bad = [f"{p}: {words}" for p in pairs if (words := killed_again(*p))]
+    ok(f"{name}_that_was_killed_twice_can_be_done_again", not bad, f"{len(bad)} of {len(pairs)};", bad[:4])
 
 
 scratch()
@@ -234,5 +261,6 @@ os.chdir(fast_folder("faultwalk"))
 imports()
 removals()
 rebuilds()
-inits()
+inits("init")
+inits("init_with_its_key_elsewhere", "--key-file", "I/key")
 finish()

@@ -73,7 +73,10 @@ def straddling(found):
     removed = sorted(before - set(os.listdir("a/segments")))
     same("two_segment_files_are_gone", len(removed), 2)
     resurrection(a, removed, wanted)
-    must("the_same_file_can_be_imported_again_only_on_purpose", atoll(a, "import", "-q", "--stream", "s", "t0.pcap"), 1, "--again")
+    must("the_same_file_can_be_imported_again_only_on_purpose", atoll(a, "import", "-q", "--stream", "s", "t0.pcap"), 1, "--again",
+         r"what that stream had before 20\S+Z was removed on 20\S+Z")
+    must("also_among_several", atoll(a, "import", "--stream", "s", "t0.pcap", "t2.pcap"), 0,
+         r"t0.pcap: already imported .* was removed on 20")
 
 
 def resurrection(a, removed, wanted):
@@ -128,6 +131,8 @@ def edges(found):
     same("then_the_stream_is_empty", exported("b", "s"), [])
     streams = json.loads(atoll("b", "ls", "--json").text)["streams"]
     same("and_listed_as_such", [(s["packets"], s["segments"], s["from"]) for s in streams if s["name"] == "s"], [(0, 0, None)])
+    must("what_was_removed_does_not_come_back_by_chance", atoll("b", "import", "-q", "--stream", "s", "t0.pcap"), 1, "--again",
+         r"all of that stream was removed on 20\S+Z \(rm --until 2554-01-01T00:00:00.000000000Z\)")
     must("it_can_be_filled_again", atoll("b", "import", "-q", "--again", "--stream", "s", "t0.pcap"))
     same("with_the_new_packets_only", t.first_difference(exported("b", "s"), t.whole("t0.pcap")), None)
     must("fsck_finds_nothing_at_the_end", atoll("b", "fsck", "-q"))

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
-STAT_KEYS = ["packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "segments", "streams",
+STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "segments", "streams",
              "from", "until"]
 
 
@@ -78,6 +78,47 @@ def exit_codes():
         ok(f"in_one_sentence_{'_'.join(arguments).replace('-', '')}", len(r.err.splitlines()) == 1 and not r.text, r)
 
 
+def the_same_files():
+    """Of several files those that are there are passed over; alone, elsewhere or otherwise they are refused."""
+    a = init("same")
+    for i in 1, 2, 3:
+        gen(f"s{i}.pcap", "--packets", "500", "--seed", str(40 + i))
+    packets = {f"s{i}.pcap": len(t.whole(f"s{i}.pcap")) for i in (1, 2, 3)}
+    must("imports_the_first_two", atoll(a, "import", "--stream", "s", "s1.pcap", "s2.pcap"), 0)
+    r = atoll(a, "import", "--stream", "s", "s1.pcap", "s2.pcap", "s3.pcap")
+    must("of_several_files_those_that_are_there_are_passed_over", r, 0,
+         f's1.pcap: already imported on .* into stream "s" .{packets["s1.pcap"]} records',
+         "s2.pcap: already imported", f'{packets["s3.pcap"]} packets into stream "s"')
+    r = atoll(a, "import", "--json", "--stream", "s", "s1.pcap", "s2.pcap", "s3.pcap")
+    ok("also_when_all_are_there", r.code == 0 and [(i["passed_over"], i["packets"], i["packets_before"], i["error"])
+       for i in json.loads(r.text)["imports"]] == [(True, 0, n, None) for n in packets.values()], r)
+    same("nothing_was_stored_twice", json.loads(atoll(a, "stat", "--json").text)["packets"], sum(packets.values()))
+    must("alone_it_is_refused", atoll(a, "import", "--stream", "s", "s1.pcap"), 1, "s1.pcap: already imported on", 'into stream "s"',
+         "--again")
+    r = atoll(a, "import", "--stream", "other", "s1.pcap", "s2.pcap")
+    must("and_for_another_stream_also_among_several", r, 1, "s1.pcap: already imported", "s2.pcap: already imported", 'into stream "s"')
+    must("and_with_headers_only", atoll(a, "import", "--headers-only", "--stream", "s", "s1.pcap", "s2.pcap"), 1, "already imported")
+    same("no_stream_was_made_for_these", json.loads(atoll(a, "stat", "--json").text)["streams"], 1)
+    gen("large.pcap", "--packets", "10000", "--seed", "50")
+    must("imports_a_file_that_is_sampled", atoll(a, "import", "-q", "large.pcap"))
+    must("whose_refusal_says_what_was_compared", atoll(a, "import", "large.pcap"), 1,
+         "its size, both ends and 256 places between are the same")
+    ok("a_small_one_was_compared_whole", "places" not in atoll(a, "import", "s1.pcap").err)
+    again_interrupted(a)
+
+
+def again_interrupted(a):
+    """The same command would import the first file yet again: the message says with what to go on."""
+    os.mkfifo("never")
+    child = start(ATOLL, "-A", a, "import", "-q", "--again", "--stream", "s", "s1.pcap", "never", stderr=subprocess.PIPE)
+    with open("never", "wb", buffering=0):
+        select.select([], [], [], 0.3)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    ok("an_interrupted_again_says_with_what_to_go_on", child.returncode == 130 and b"--again with never and what follows" in err,
+       child.returncode, err)
+
+
 def interrupt():
     """A pipe that gives nothing more: the import waits, SIGINT ends it, and what was read is kept."""
     with open("t.pcap", "rb") as f:
@@ -106,7 +147,8 @@ def json_shapes():
         same("jq_reads_them", jq(r.text, ".bytes_per_packet == (.stored_bytes + .index_bytes) / .packets"), "true")
     r = atoll("empty", "stat", "--json")
     same("also_of_an_empty_archive", json.loads(r.text), {
-        "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0, "index_bytes": json.loads(r.text)["index_bytes"],
+        "version": 1, "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0,
+        "index_bytes": json.loads(r.text)["index_bytes"],
         "bytes_per_packet": None, "segments": 0, "streams": 0, "from": None, "until": None})
     found = t.whole("t.pcap")
     b = init("b")
@@ -141,7 +183,7 @@ def json_shapes():
     r = atoll(b, "import", "--json", "cut.pcap", "missing.pcap", "t.pcap")
     imports = json.loads(r.text)["imports"]
     ok("json_tells_of_damage_and_errors", r.code == 3 and [bool(x["damage"]) for x in imports] == [True, False, False] and
-       [bool(x["error"]) for x in imports] == [False, True, True], r)
+       [bool(x["error"]) for x in imports] == [False, True, False] and [x["passed_over"] for x in imports] == [False, False, True], r)
     r = atoll(b, "import", "--json", "--stream", 'quo"te\\ and \u00e9', "--again", "t.pcap")
     ok("names_are_escaped_in_json", json.loads(r.text)["imports"][0]["stream"] == 'quo"te\\ and \u00e9', r)
     must("a_stream_name_with_control_characters_is_refused", atoll(b, "import", "--again", "--stream", "x\x1b[31m", "t.pcap"), 2)
@@ -272,6 +314,7 @@ def terminal():
 scratch()
 making()
 exit_codes()
+the_same_files()
 interrupt()
 json_shapes()
 packed()

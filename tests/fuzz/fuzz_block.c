@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/block_read.h"
 #include "archive/frames.h"
 #include "archive/packet_decode.h"
 #include "archive/packet_encode.h"
+#include "archive/seal.h"
 #include "tests/support/draft.h"
 #include "tests/support/filter_cases.h"
 
@@ -24,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static struct packet_encoder encoder;
 static struct packet_decoder *decoder;
 static struct packer *packer;
+static struct block_examiner *examiner;
 static struct frames *frames;
 
 struct plane {
@@ -44,6 +47,7 @@ open_all(void)
 	if (decoder)
 		return;
 	if (packet_encoder_init(&encoder) != OK || packet_decoder_open(&decoder) != OK || packer_open(&packer) != OK ||
+	    seal_start() != OK || block_examiner_open(&examiner) != OK ||
 	    frames_open(&frames, 1 << 20) != OK)
 		abort();
 }
@@ -123,6 +127,38 @@ look_bytes(const struct batch *b, unsigned columns)
 	return sum;
 }
 
+/* Every fourth conversation, and every other row of half of these; before anything else was decoded. */
+static bool
+look_selected(unsigned columns)
+{
+	static uint8_t conversations[BLOCK_RECORDS_MAX], rows[BLOCK_RECORDS_MAX];
+	static volatile uint64_t sink;
+	const struct selection sel = { conversations, rows };
+	const struct batch *b = NULL;
+	uint64_t sum = 0;
+	if (packet_decode(decoder, 0, &b) != OK)
+		return false;
+	for (uint32_t c = 0; c < b->conversations; c++)
+		conversations[c] = c % 4 ? 0 : 1 + c / 4 % 2;
+	for (uint32_t i = 0; i < b->count; i++)
+		rows[i] = i % 2;
+	columns |= BATCH_SELECTED | BATCH_RAW | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS;
+	if (packet_decode_selected(decoder, columns, &sel, &b) != OK)
+		return false;
+	for (uint32_t i = 0; i < b->selected_count; i++) {
+		uint32_t row = b->selected[i].row, c = b->selected[i].conversation, n = 0;
+		const uint8_t *p = NULL;
+		assert(c < b->conversations && row >= b->start[c] && row < b->start[c + 1]);
+		assert(b->dir[row] < 2 && (conversations[c] == 1 || rows[row]));
+		sum += b->selected[i].time + b->wire_len[row] + b->tcp_flags[row];
+		if ((b->flows[2 * c].net == NET_RAW || columns & BATCH_BYTES) && batch_bytes(b, row, &p, &n) == OK && n)
+			sum += p[n - 1];
+	}
+	sink = sum;
+	(void)sink;
+	return true;
+}
+
 /* In two goes, as a query does that looks at some columns first. */
 static bool
 look(unsigned first)
@@ -130,6 +166,8 @@ look(unsigned first)
 	static volatile uint64_t sink;
 	const struct batch *b = NULL;
 	unsigned columns = first & BATCH_ALL;
+	if (first & BATCH_SELECTED && !look_selected(first & BATCH_BYTES))
+		return false;
 	for (unsigned go = 0; go < 2; go++) {
 		if (packet_decode(decoder, columns, &b) != OK)
 			return false;
@@ -246,6 +284,44 @@ decode_planes(uint32_t records, unsigned skipped, unsigned effort)
 	return true;
 }
 
+/* The same as a sealed block that a monitor sends. */
+static void
+examine_planes(uint32_t records, unsigned skipped, unsigned effort)
+{
+	static uint8_t bytes[1024 + STREAM_COUNT * (STREAM_BYTES_MAX + 64)];
+	static const uint8_t key[BLOCK_KEY_BYTES];
+	uint32_t chunks = CHUNK_COUNT - (skipped >= 1 && skipped <= CHUNK_COUNT), i = 0;
+	uint8_t *table = bytes + BLOCK_HEADER_BYTES, *at = table + chunks * BLOCK_CHUNK_BYTES;
+	struct writer w = writer_of(at, sizeof bytes - (size_t)(at - bytes));
+	uint8_t *starts[CHUNK_COUNT];
+	for (unsigned c = 0; c < CHUNK_COUNT; c++) {
+		if (c + 1 == skipped)
+			continue;
+		starts[i] = w.at;
+		for (unsigned s = 0; s < STREAM_COUNT; s++)
+			if (chunk_of[s] == c)
+				pack(packer, planes[s].p, planes[s].n, effort, &w);
+		assert(writer_room(&w, SEAL_TAG_BYTES));
+		store_le32(table + i * BLOCK_CHUNK_BYTES, c);
+		store_le32(table + i * BLOCK_CHUNK_BYTES + 4, (uint32_t)(w.at - starts[i]));
+		i++;
+	}
+	struct block_header h = { BLOCK_MAGIC, BLOCK_VERSION, 1, (uint16_t)chunks, records, (uint32_t)(w.at - bytes), 1, 0 };
+	struct writer head = writer_of(bytes, BLOCK_HEADER_BYTES);
+#define F(codec, type, name, description) writer_##codec(&head, h.name);
+	BLOCK_HEADER(F)
+#undef F
+	for (i = 0; i < chunks; i++) {
+		uint32_t n = load_le32(table + i * BLOCK_CHUNK_BYTES + 4);
+		seal_chunk(key, bytes, load_le32(table + i * BLOCK_CHUNK_BYTES), starts[i], n - SEAL_TAG_BYTES, starts[i]);
+	}
+	struct block b;
+	for (unsigned depth = EXAMINE_INDEX; depth <= EXAMINE_ALL; depth++)
+		if (block_examine(examiner, bytes, h.stored_bytes, key, 12345, depth, &b) == OK)
+			for (uint32_t k = 1; k < b.ip4_count; k++)
+				assert(b.ip4[k - 1] < b.ip4[k]);
+}
+
 static void
 try_streams(const uint8_t *data, size_t n)
 {
@@ -266,6 +342,7 @@ try_streams(const uint8_t *data, size_t n)
 	for (unsigned i = 0; i < STREAM_COUNT; i++)
 		cut |= encoder.at[i] - encoder.start[i] > STREAM_BYTES_MAX;
 	bool ok = decode_planes(records, skipped, effort) && look(first);
+	examine_planes(records, skipped, effort);
 	assert(ok || touched || cut);
 }
 

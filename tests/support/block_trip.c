@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "archive/block.h"
+#include "archive/block_read.h"
 #include "archive/dissect.h"
 #include "base/bytes.h"
 #include "tests/support/plain_parse.h"
@@ -15,13 +16,15 @@
 struct trip {
 	char path[PATH_BYTES];
 	struct block_encoder *encoder;
-	struct block_decoder *decoder, *piecewise;
+	struct block_decoder *decoder, *piecewise, *selective;
+	struct block_examiner *examiner;
 	struct segment *segment;
 	uint64_t stored_bytes;
 	uint32_t runs;
 };
 
 static const uint8_t key[SEGMENT_KEY_BYTES] = "a key that is known to everybody";
+static const uint8_t block_key[BLOCK_KEY_BYTES] = "and another one for its blocks";
 static char sentence[2 * ERR_TEXT_BYTES];
 
 static __attribute__((format(printf, 1, 2))) const char *
@@ -69,6 +72,10 @@ trip_open(struct trip **out)
 		e = block_decoder_open(&t->decoder);
 	if (e == OK)
 		e = block_decoder_open(&t->piecewise);
+	if (e == OK)
+		e = block_examiner_open(&t->examiner);
+	if (e == OK)
+		e = block_decoder_open(&t->selective);
 	if (e != OK)
 		trip_close(&t);
 	*out = t;
@@ -85,6 +92,8 @@ trip_close(struct trip **t)
 	block_encoder_close(&(*t)->encoder);
 	block_decoder_close(&(*t)->decoder);
 	block_decoder_close(&(*t)->piecewise);
+	block_examiner_close(&(*t)->examiner);
+	block_decoder_close(&(*t)->selective);
 	free(*t);
 	*t = NULL;
 }
@@ -425,6 +434,66 @@ load_piecewise(struct trip *t, const struct batch *all)
 	return compare_batches(all, b);
 }
 
+/* --- rows of some conversations --- */
+
+static const char *
+compare_selected(const struct batch *all, const struct batch *b, const struct selection *sel, bool with_bytes)
+{
+	uint32_t k = 0;
+	for (uint32_t i = 0; i < all->count; i++) {
+		uint32_t row = all->row_of[i], c = batch_conversation(all, row);
+		const uint8_t *p = NULL, *q = NULL;
+		uint32_t n = 0, m = 0;
+		if (!sel->conversation[c])
+			continue;
+		if (all->wire_len[row] != b->wire_len[row] || all->dir[row] != b->dir[row] || all->tcp_flags[row] != b->tcp_flags[row])
+			return wrong("loaded for a selection: other values in row %u", row);
+		if (sel->conversation[c] == 2 && !sel->row[row])
+			continue;
+		if (k == b->selected_count || b->selected[k].row != row || b->selected[k].conversation != c ||
+		    b->selected[k].time != all->time[i])
+			return wrong("loaded for a selection: record %u is another", i);
+		k++;
+		if (!with_bytes && all->flows[2 * c].net != NET_RAW)
+			continue;
+		WANT(batch_bytes(all, row, &p, &n));
+		WANT(batch_bytes(b, row, &q, &m));
+		if (n != m || memcmp(p, q, n) != 0)
+			return wrong("loaded for a selection: other bytes in row %u", row);
+	}
+	return k == b->selected_count ? NULL : wrong("loaded for a selection: too many records");
+}
+
+/* Each run selects others: no conversation, few, half, all. */
+static const char *
+load_selected(struct trip *t, const struct batch *all)
+{
+	const unsigned listing = BATCH_RAW | BATCH_SELECTED | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS;
+	uint32_t turn = t->runs * 2654435761u, dense = t->runs % 5;
+	uint8_t *bytes = malloc(all->conversations + (size_t)all->count);
+	struct selection sel = { bytes, bytes + all->conversations };
+	const struct batch *b = NULL;
+	uint64_t read = 0;
+	if (!bytes)
+		return "out of memory";
+	for (uint32_t i = 0; i < all->conversations + all->count; i++) {
+		turn = turn * 1664525 + 1013904223;
+		uint32_t draw = turn >> 24;
+		bytes[i] = i < all->conversations ? (draw < 1u << 2 * dense ? 1 + (draw & 1) : 0) : draw & 1;
+	}
+	const char *said = NULL;
+	for (unsigned pass = 0; pass < 3 && !said; pass++) {
+		/* a filter's column first; then frames, too */
+		unsigned columns = pass == 0 ? BATCH_WIRE_LEN : listing | (pass == 2 ? BATCH_BYTES : 0);
+		if (segment_load_selected(t->segment, 0, t->selective, columns, &sel, &b, &read) != OK)
+			said = wrong("loaded for a selection: %s", err_text());
+		else if (pass)
+			said = compare_selected(all, b, &sel, pass == 2);
+	}
+	free(bytes);
+	return said;
+}
+
 /* --- all of it --- */
 
 static const char *
@@ -444,6 +513,25 @@ check_info(const struct frames *in, bool headers_only, const struct block_info *
 	return NULL;
 }
 
+/* What an archive finds in the block that came from elsewhere is what its encoder knew. */
+static const char *
+examine(struct trip *t, const struct block *b, enum examine depth)
+{
+	struct block x;
+	const struct block_info *a = &b->info, *i = &x.info;
+	WANT(block_examine(t->examiner, b->stored, b->stored_bytes, block_key, a->captured_bytes, depth, &x));
+	if (a->records != i->records || a->first_ns != i->first_ns || a->last_ns != i->last_ns ||
+	    a->wire_bytes != i->wire_bytes || a->captured_bytes != i->captured_bytes || a->sampled != i->sampled ||
+	    a->sampler != i->sampler || a->stored_bytes != i->stored_bytes)
+		return wrong("the block examined has other sums than the one encoded");
+	if (b->ip4_count != x.ip4_count || memcmp(b->ip4, x.ip4, x.ip4_count * sizeof *x.ip4) != 0 ||
+	    b->ip6_count != x.ip6_count || memcmp(b->ip6, x.ip6, x.ip6_count * sizeof *x.ip6) != 0 ||
+	    b->port_count != x.port_count || memcmp(b->ports, x.ports, x.port_count * sizeof *x.ports) != 0 ||
+	    b->proto_count != x.proto_count || memcmp(b->protos, x.protos, x.proto_count) != 0 || b->opaque != x.opaque)
+		return wrong("the block examined has other index terms than the one encoded");
+	return NULL;
+}
+
 static const char *
 write_segment(struct trip *t, struct block *b)
 {
@@ -452,7 +540,7 @@ write_segment(struct trip *t, struct block *b)
 	struct segment_totals totals;
 	(void)unlink(t->path);
 	WANT(segment_create(&w, t->path, &name, key, "eth0"));
-	enum err e = segment_seal(w, t->encoder, b);
+	enum err e = segment_append(w, b, block_key);
 	if (e == OK)
 		e = segment_finish(w, &totals);
 	segment_writer_close(&w);
@@ -475,12 +563,16 @@ trip_run(struct trip *t, const struct frames *in, bool headers_only)
 	const struct batch *b = NULL;
 	WANT(block_encode(t->encoder, in, headers_only, &block));
 	SAY(check_info(in, headers_only, &block.info));
+	block_seal(t->encoder, &block, block_key);
+	SAY(examine(t, &block, EXAMINE_INDEX));
+	SAY(examine(t, &block, EXAMINE_ALL));
 	SAY(write_segment(t, &block));
 	SAY(check_info(in, headers_only, segment_blocks(t->segment)));
 	WANT(segment_load(t->segment, 0, t->decoder, BATCH_ALL, &b, NULL));
 	SAY(trip_compare(in, headers_only, b));
 	SAY(trip_find_all(t->segment, 0, b));
 	SAY(load_piecewise(t, b));
+	SAY(load_selected(t, b));
 	WANT(segment_check_block(t->segment, 0, t->decoder));
 	return NULL;
 }

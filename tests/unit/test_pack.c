@@ -27,14 +27,12 @@ close_all(void **state)
 	return 0;
 }
 
-/* Packs, and checks that it comes back. The stored bytes in out; returns how many. */
+/* Whether what was packed comes back: the writer's bytes from out on. Returns how many. */
 static size_t
-there_and_back(const uint8_t *p, uint32_t n, enum pack_effort effort, uint8_t *out)
+comes_back(const uint8_t *p, uint32_t n, const struct writer *w, const uint8_t *out)
 {
-	struct writer w = writer_of(out, pack_bound(n));
-	pack(packer, p, n, effort, &w);
-	assert_true(writer_ok(&w));
-	size_t stored = (size_t)(w.at - out);
+	assert_true(writer_ok(w));
+	size_t stored = (size_t)(w->at - out);
 	struct reader r = reader_of(out, stored), skipped = r;
 	uint8_t *back = malloc(n + PACK_SLACK);
 	uint32_t got = UINT32_MAX;
@@ -48,6 +46,15 @@ there_and_back(const uint8_t *p, uint32_t n, enum pack_effort effort, uint8_t *o
 	assert_int_equal(got, n);
 	free(back);
 	return stored;
+}
+
+/* Packs, and checks that it comes back. The stored bytes in out; returns how many. */
+static size_t
+there_and_back(const uint8_t *p, uint32_t n, enum pack_effort effort, uint8_t *out)
+{
+	struct writer w = writer_of(out, pack_bound(n));
+	pack(packer, p, n, effort, &w);
+	return comes_back(p, n, &w, out);
 }
 
 static void
@@ -83,6 +90,41 @@ a_repeated_byte_costs_a_few_bytes_and_noise_next_to_nothing_more(void **state)
 	for (size_t k = 0; k < sizeof p; k++)
 		p[k] = (uint8_t)dice_roll(&d, 2);
 	assert_in_range(there_and_back(p, sizeof p, PACK_PLANE, out), 8000, 20000);
+}
+
+enum kind { NOISE, FEW_VALUES, REPEATS, KIND_COUNT };
+
+/* One block of a stream: noise, two values in no order, or a short text again and again. */
+static void
+make_stream(struct dice *d, enum kind kind, uint8_t *p, uint32_t n)
+{
+	for (uint32_t k = 0; k < n; k++)
+		p[k] = kind == REPEATS && k >= 200 ? p[k - 200] : (uint8_t)dice_roll(d, kind == FEW_VALUES ? 2 : 256);
+}
+
+static void
+what_was_learned_of_a_stream_is_unlearned_when_it_changes(void **state)
+{
+	(void)state;
+	static uint8_t p[65536], out[65536 + 16];
+	struct dice d = { 3 };
+	struct pack_habit habit = { 0 };
+	uint32_t changed_at = 0, kind = NOISE;
+	for (uint32_t block = 0; block < 600; block++) {
+		if (dice_roll(&d, 60) == 0) {
+			kind = dice_roll(&d, KIND_COUNT);
+			changed_at = block;
+		}
+		uint32_t n = block < 300 ? sizeof p - dice_roll(&d, 1000) : dice_roll(&d, 1 << dice_roll(&d, 17));
+		make_stream(&d, kind, p, n);
+		struct writer w = writer_of(out, pack_bound(n));
+		pack_learned(packer, p, n, PACK_PLANE, &habit, &w);
+		size_t stored = comes_back(p, n, &w, out);
+		assert_in_range(stored, 2, n + 5);
+		/* Two values take 1 bit each; repeats next to nothing, once they were noticed. */
+		if (block < 300 && block - changed_at > 33 && kind != NOISE)
+			assert_in_range(stored, 2, kind == FEW_VALUES ? n / 8 + 600 : n / 50);
+	}
 }
 
 static void
@@ -238,6 +280,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_back_every_kind_of_bytes_at_every_effort),
 		cmocka_unit_test(a_repeated_byte_costs_a_few_bytes_and_noise_next_to_nothing_more),
+		cmocka_unit_test(what_was_learned_of_a_stream_is_unlearned_when_it_changes),
 		cmocka_unit_test(the_stored_forms_are_these),
 		cmocka_unit_test(refuses_every_truncation_and_survives_every_bit_flip),
 		cmocka_unit_test(refuses_what_is_longer_than_its_room_before_unpacking_it),

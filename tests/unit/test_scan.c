@@ -80,7 +80,7 @@ static enum err
 prepare(void *arg, unsigned worker, const struct scan_block *b)
 {
 	struct seen *seen = arg;
-	assert_true(worker < SCAN_JOBS_MAX);
+	assert_true(worker < CREW_MAX);
 	assert_int_not_equal(b->selected, 0);
 	pthread_mutex_lock(&seen->lock);
 	seen->prepared++;
@@ -204,7 +204,7 @@ static void
 delivers_in_the_order_of_the_plan_with_any_number_of_threads(void **state)
 {
 	(void)state;
-	for (unsigned jobs = 1; jobs <= SCAN_JOBS_MAX; jobs++) {
+	for (unsigned jobs = 1; jobs <= CREW_MAX; jobs++) {
 		struct seen seen = { 0 };
 		struct scan_counts counts = { 0 };
 		struct scan_sink sink = { .columns = BATCH_BYTES | BATCH_TIME | BATCH_WIRE_LEN, .by_row = true,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,6 +180,100 @@ init_makes_an_archive_only_where_there_is_nothing(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 	assert_int_equal(archive_open(&a, path, NULL, ARCHIVE_READ), ERR_ABSENT);
 	assert_non_null(strstr(err_text(), "atoll init"));
+}
+
+/* A folder "half" as a killed init leaves it, with the id of this archive in its mark. */
+static void
+half_make(char path[2 * PATH_BYTES])
+{
+	static const char *const folders[] = { "half", "half/segments", "half/index" };
+	static const char *const files[] = { "half/keystore", "half/index/lock.mdb" };
+	char from[2 * PATH_BYTES];
+	for (size_t i = 0; i < 3; i++) {
+		at(path, folders[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		at(path, files[i]);
+		fclose(fopen(path, "w"));
+	}
+	at(from, "format");
+	at(path, "half/.format.tmp");
+	assert_int_equal(link(from, path), 0);
+	at(path, "half");
+}
+
+static void
+init_goes_on_where_one_was_killed(void **state)
+{
+	(void)state;
+	char path[2 * PATH_BYTES], key[2 * PATH_BYTES], mine[2 * PATH_BYTES];
+	struct archive *a = NULL;
+	half_make(path);
+	at(key, "half.key");
+	at(mine, "owner.key");
+	assert_int_equal(link(mine, key), 0); /* begun by the one that was killed, as its id says */
+	MUST(archive_init(path, key));
+	MUST(archive_open(&a, path, key, ARCHIVE_WRITE));
+	archive_close(&a);
+	assert_int_equal(access(mine, F_OK), 0);
+}
+
+static void
+init_clears_nothing_that_is_not_its_own(void **state)
+{
+	(void)state;
+	static const char *const strangers[] = { "half/notes", "half/segments/0000000000000001.seg", "half/index/notes" };
+	char path[2 * PATH_BYTES], stranger[2 * PATH_BYTES], key[2 * PATH_BYTES];
+	half_make(path);
+	for (size_t i = 0; i < 3; i++) {
+		at(stranger, strangers[i]);
+		fclose(fopen(stranger, "w"));
+		assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
+		assert_non_null(strstr(err_text(), "not empty"));
+		assert_int_equal(access(stranger, F_OK), 0);
+		assert_int_equal(unlink(stranger), 0);
+	}
+	/* a folder where a file should be, a link */
+	at(stranger, "half/manifest");
+	assert_int_equal(mkdir(stranger, 0700), 0);
+	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
+	assert_int_equal(rmdir(stranger), 0);
+	assert_int_equal(symlink("/etc/passwd", stranger), 0);
+	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
+	assert_int_equal(unlink(stranger), 0);
+	/* without the mark it may be anything */
+	at(stranger, "half/.format.tmp");
+	at(key, "kept");
+	assert_int_equal(rename(stranger, key), 0);
+	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
+	assert_int_equal(rename(key, stranger), 0);
+	/* somebody else's key, and an empty file when no init was killed */
+	at(key, "strange.key");
+	FILE *f = fopen(key, "w");
+	fputs("atoll-owner-key-1 of another archive", f);
+	fclose(f);
+	assert_int_equal(archive_init(path, key), ERR_EXISTS);
+	assert_int_equal(access(key, F_OK), 0);
+	assert_int_equal(truncate(key, 0), 0);
+	at(path, "new");
+	assert_int_equal(archive_init(path, key), ERR_EXISTS);
+	assert_int_equal(access(key, F_OK), 0);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void
+two_inits_keep_out_of_each_others_way(void **state)
+{
+	(void)state;
+	char path[2 * PATH_BYTES];
+	half_make(path);
+	int other = open(path, O_RDONLY);
+	assert_int_equal(flock(other, LOCK_EX), 0);
+	assert_int_equal(archive_init(path, NULL), ERR_BUSY);
+	assert_non_null(strstr(err_text(), "another init"));
+	close(other);
+	MUST(archive_init(path, NULL));
 }
 
 static void
@@ -661,6 +756,9 @@ main(void)
 		return 1;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(init_makes_an_archive_only_where_there_is_nothing, begin, end),
+		cmocka_unit_test_setup_teardown(init_goes_on_where_one_was_killed, begin, end),
+		cmocka_unit_test_setup_teardown(init_clears_nothing_that_is_not_its_own, begin, end),
+		cmocka_unit_test_setup_teardown(two_inits_keep_out_of_each_others_way, begin, end),
 		cmocka_unit_test_setup_teardown(the_owner_key_may_lie_elsewhere, begin, end),
 		cmocka_unit_test_setup_teardown(names_the_version_that_it_does_not_know, begin, end),
 		cmocka_unit_test(network_file_systems_have_a_name),
