@@ -21,7 +21,7 @@
 #define WIRE_SMALL_FRAME_BYTES_MAX 4096u       /* frames to a collector, and to an archive before it said WELCOME */
 #define WIRE_SMALL_BODY_BYTES_MAX 2048u        /* the body of any message but PARCEL */
 #define WIRE_TEXT_BYTES          256u          /* a sentence, with the NUL */
-#define SESSION_HANDSHAKE_NS     10000000000u  /* from connect to WELCOME: a stranger holds a connection no longer */
+#define SESSION_HANDSHAKE_NS     10000000000u  /* from connect to HELLO or ENROL: a stranger holds a connection no longer */
 #define SESSION_PING_NS          30000000000u  /* a side that sent nothing for so long says PING */
 #define SESSION_SILENCE_NS       60000000000u  /* a peer that was not heard for so long is gone: two lost PINGs */
 #define SESSION_REKEY_NS         120000000000u /* a sending key serves so long ... */

@@ -37,7 +37,7 @@
 #include "ingest/noise.h"
 #include "ingest/wire.h"
 
-struct session; /* in memory that is locked and wiped */
+struct session; /* sodium_malloc'ed: locked, wiped, a few pages with their guards */
 
 /* Archive: what is this key to us? WIRE_REFUSAL_NONE: an enrolled monitor. Asked once, when HELLO came from that key. */
 typedef enum wire_refusal session_admit(void *arg, const uint8_t key[NOISE_KEY_BYTES]);
@@ -81,12 +81,12 @@ void     session_dh_done(struct session *s, const uint8_t *shared);
 
 /* --- bytes out --- */
 
-/* Whether any message but PARCEL may be sent now; PARCEL: whether it may. False before READY (archive: before an event), while a
- * parcel is still going out, while SESSION_OUTPUT_BYTES wait to be sent, and when the session is over. */
+/* Whether a message of this type may be sent now. False when it is not its turn (above), while a parcel is still going out,
+ * while too much waits to be sent, after BYE, and when the session is over. */
 bool     session_room(const struct session *s, enum wire_type type);
 /* Frames and encrypts. A parcel's bytes are borrowed until session_parcel_out() is false or the session is closed.
- * ERR_BUSY: no room, nothing was done. ERR_LIMIT: a parcel of more than PARCEL_BYTES_MAX. A type that is not this side's,
- * or not at this point, is our bug. */
+ * ERR_BUSY: session_room() is false, nothing was done. ERR_LIMIT: a parcel of more than PARCEL_BYTES_MAX. ERR_NOMEM. A type that
+ * is not this side's is our bug. */
 enum err session_send(struct session *s, const struct wire_message *m, uint64_t now_ns);
 bool     session_parcel_out(const struct session *s);
 /* Bytes to send: *p, the returned count; 0: none. Valid until the next call. */
@@ -94,7 +94,8 @@ size_t   session_output(struct session *s, uint64_t now_ns, const uint8_t **p);
 void     session_sent(struct session *s, size_t n, uint64_t now_ns); /* n of them were */
 /* No more events; finished once what waits is sent. */
 void     session_end(struct session *s);
-/* It ended in order and all is sent: close the connection. */
+/* It ended in order and all is sent: shut the connection down for writing, read on for a moment (what comes is dropped; closing
+ * with bytes unread would make TCP take back what was sent last), close it. */
 bool     session_finished(const struct session *s);
 
 /* --- time --- */
