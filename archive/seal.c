@@ -64,6 +64,34 @@ unseal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[BLOCK_HEAD
 	return decrypt(key, header, BLOCK_HEADER_BYTES, chunk, p, n, out);
 }
 
+static void
+nonce_at(uint64_t at, uint32_t cuts, uint8_t nonce[NONCE_BYTES])
+{
+	store_le64(nonce, at);
+	store_le32(nonce + 8, cuts);
+}
+
+void
+seal_block_key(const uint8_t key[SEGMENT_KEY_BYTES], uint64_t at, uint32_t cuts, const void *ad, size_t ad_bytes,
+               const uint8_t block_key[BLOCK_KEY_BYTES], uint8_t out[SEALED_BLOCK_KEY_BYTES])
+{
+	uint8_t nonce[NONCE_BYTES];
+	nonce_at(at, cuts, nonce);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, block_key, BLOCK_KEY_BYTES, ad, ad_bytes, NULL, nonce, key);
+}
+
+enum err
+unseal_block_key(const uint8_t key[SEGMENT_KEY_BYTES], uint64_t at, uint32_t cuts, const void *ad, size_t ad_bytes,
+                 const uint8_t sealed[SEALED_BLOCK_KEY_BYTES], uint8_t block_key[BLOCK_KEY_BYTES])
+{
+	uint8_t nonce[NONCE_BYTES];
+	nonce_at(at, cuts, nonce);
+	if (crypto_aead_chacha20poly1305_ietf_decrypt(block_key, NULL, NULL, sealed, SEALED_BLOCK_KEY_BYTES, ad, ad_bytes, nonce,
+	                                              key) != 0)
+		return fail(ERR_DENIED, "not authentic (damaged, or another key)");
+	return OK;
+}
+
 void
 seal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t page, const uint8_t *p, size_t n,
           uint8_t *out)

@@ -17,7 +17,8 @@
 #include "archive/segment.h"
 #include "base/err.h"
 
-#define SEAL_TAG_BYTES 16u
+#define SEAL_TAG_BYTES         16u
+#define SEALED_BLOCK_KEY_BYTES (BLOCK_KEY_BYTES + SEAL_TAG_BYTES)
 
 /* Makes libsodium ready; before anything else of it, any number of times. ERR_UNSUPPORTED: it can not (no random source). */
 enum err seal_start(void);
@@ -27,6 +28,12 @@ void     seal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[BLO
                     const uint8_t *p, size_t n, uint8_t *out);
 void     seal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t page, const uint8_t *p,
                    size_t n, uint8_t *out);
+/* The key of a landed block under the landing file's key: the nonce is the record's file offset and how often the file was
+ * cut back before, so that no two seals share one; ad is the record's header. out gets SEALED_BLOCK_KEY_BYTES. */
+void     seal_block_key(const uint8_t key[SEGMENT_KEY_BYTES], uint64_t at, uint32_t cuts, const void *ad, size_t ad_bytes,
+                        const uint8_t block_key[BLOCK_KEY_BYTES], uint8_t out[SEALED_BLOCK_KEY_BYTES]);
+enum err unseal_block_key(const uint8_t key[SEGMENT_KEY_BYTES], uint64_t at, uint32_t cuts, const void *ad, size_t ad_bytes,
+                          const uint8_t sealed[SEALED_BLOCK_KEY_BYTES], uint8_t block_key[BLOCK_KEY_BYTES]);
 /* n sealed bytes; out gets n - SEAL_TAG_BYTES; out may be p. ERR_DENIED when they are not authentic. */
 enum err unseal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[BLOCK_HEADER_BYTES], uint32_t chunk,
                       const uint8_t *p, size_t n, uint8_t *out);

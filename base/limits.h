@@ -56,6 +56,11 @@
 #define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
 #define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */
 
+/* Parcels of monitors on their way into segments. */
+#define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
+#define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
+#define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
+
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
 #define PATH_BYTES        4096

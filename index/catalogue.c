@@ -7,62 +7,14 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "index/kv.h"
+#include "index/catalogue_inside.h"
 #include "index/segfilter.h"
 
 #define TAG_TIME   'T'
 #define TAG_FILTER 'F'
 #define TAG_SPAN   'Z'
 
-struct catalogue {
-	struct kv        *kv;
-	uint8_t           key[CATALOGUE_KEY_BYTES]; /* checks, then filters */
-	catalogue_change *change;
-	void             *change_arg;
-};
-
 _Static_assert(KV_CHECK_KEY_BYTES + SEGFILTER_KEY_BYTES == CATALOGUE_KEY_BYTES, "one key, two uses");
-
-struct key {
-	uint8_t bytes[1 + FINGERPRINT_BYTES];
-	uint8_t n;
-};
-
-static struct key
-key_tag(char tag)
-{
-	return (struct key){ { (uint8_t)tag }, 1 };
-}
-
-static void
-key_add32(struct key *k, uint32_t v)
-{
-	store_be32(k->bytes + k->n, v);
-	k->n += 4;
-}
-
-static void
-key_add64(struct key *k, uint64_t v)
-{
-	store_be64(k->bytes + k->n, v);
-	k->n += 8;
-}
-
-static struct key
-key32(char tag, uint32_t v)
-{
-	struct key k = key_tag(tag);
-	key_add32(&k, v);
-	return k;
-}
-
-static struct key
-key64(char tag, uint64_t v)
-{
-	struct key k = key_tag(tag);
-	key_add64(&k, v);
-	return k;
-}
 
 static struct key
 key_time(uint32_t stream, uint64_t first_ns, uint64_t segment)
@@ -74,16 +26,22 @@ key_time(uint32_t stream, uint64_t first_ns, uint64_t segment)
 }
 
 static struct key
-key_import(const uint8_t fingerprint[FINGERPRINT_BYTES])
+key_hash(char tag, const uint8_t hash[32])
 {
-	struct key k = key_tag(ROW_KIND_IMPORT);
-	memcpy(k.bytes + 1, fingerprint, FINGERPRINT_BYTES);
-	k.n += FINGERPRINT_BYTES;
+	struct key k = key_tag(tag);
+	memcpy(k.bytes + 1, hash, 32);
+	k.n += 32;
 	return k;
 }
 
-static enum err
-damaged(const char *what)
+static struct key
+key_import(const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	return key_hash(ROW_KIND_IMPORT, fingerprint);
+}
+
+enum err
+catalogue_damaged(const char *what)
 {
 	return fail(ERR_FORMAT, "index damaged (%s): run atoll rebuild", what);
 }
@@ -138,7 +96,7 @@ catalogue_open(struct catalogue **out, const char *folder, const uint8_t key[CAT
 		e = fail(ERR_UNSUPPORTED, "%s: index version %u, this program knows %u: run atoll rebuild", folder,
 		         state.version, CATALOGUE_VERSION);
 	if (e == ERR_ABSENT && c->kv) /* the file is there, its state row is not */
-		e = damaged("no state row");
+		e = catalogue_damaged("no state row");
 	if (e != OK) {
 		catalogue_close(&c);
 		return e;
@@ -184,23 +142,21 @@ catalogue_end(struct catalogue *c)
 	kv_end(c->kv);
 }
 
-/* out: the struct of this kind. */
-static enum err
-row_get(struct catalogue *c, enum row_kind kind, const struct key *k, void *out, size_t out_bytes)
+enum err
+catalogue_row_get(struct catalogue *c, enum row_kind kind, const struct key *k, void *out, size_t out_bytes)
 {
 	const uint8_t *value;
 	size_t n;
 	union row row;
 	TRY(kv_get(c->kv, k->bytes, k->n, &value, &n));
 	if (row_decode(kind, &row, value, n) != OK)
-		return damaged(row_word(kind));
+		return catalogue_damaged(row_word(kind));
 	memcpy(out, &row, out_bytes);
 	return OK;
 }
 
-/* The first row of this kind at or after k; its key goes back into k. */
-static enum err
-row_find(struct catalogue *c, enum row_kind kind, struct key *k, bool after, void *out, size_t out_bytes)
+enum err
+catalogue_row_find(struct catalogue *c, enum row_kind kind, struct key *k, bool after, void *out, size_t out_bytes)
 {
 	const uint8_t *found, *value;
 	size_t found_bytes, n;
@@ -210,7 +166,7 @@ row_find(struct catalogue *c, enum row_kind kind, struct key *k, bool after, voi
 		return END;
 	TRY(kv_check(c->kv, found, found_bytes, value, &n));
 	if (found_bytes > sizeof k->bytes || row_decode(kind, &row, value, n) != OK)
-		return damaged(row_word(kind));
+		return catalogue_damaged(row_word(kind));
 	memcpy(k->bytes, found, found_bytes);
 	k->n = (uint8_t)found_bytes;
 	memcpy(out, &row, out_bytes);
@@ -221,14 +177,14 @@ enum err
 catalogue_state(struct catalogue *c, struct state_row *row)
 {
 	struct key k = key_tag(ROW_KIND_STATE);
-	return row_get(c, ROW_KIND_STATE, &k, row, sizeof *row);
+	return catalogue_row_get(c, ROW_KIND_STATE, &k, row, sizeof *row);
 }
 
 enum err
 catalogue_stream(struct catalogue *c, uint32_t id, struct stream_row *row)
 {
 	struct key k = key32(ROW_KIND_STREAM, id);
-	enum err e = row_get(c, ROW_KIND_STREAM, &k, row, sizeof *row);
+	enum err e = catalogue_row_get(c, ROW_KIND_STREAM, &k, row, sizeof *row);
 	return e == ERR_ABSENT ? fail(e, "no stream number %u", id) : e;
 }
 
@@ -249,7 +205,7 @@ enum err
 catalogue_segment(struct catalogue *c, uint64_t id, struct segment_row *row)
 {
 	struct key k = key64(ROW_KIND_SEGMENT, id);
-	enum err e = row_get(c, ROW_KIND_SEGMENT, &k, row, sizeof *row);
+	enum err e = catalogue_row_get(c, ROW_KIND_SEGMENT, &k, row, sizeof *row);
 	return e == ERR_ABSENT ? fail(e, "no segment %016" PRIx64 " in the index", id) : e;
 }
 
@@ -257,7 +213,7 @@ enum err
 catalogue_import(struct catalogue *c, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *row)
 {
 	struct key k = key_import(fingerprint);
-	enum err e = row_get(c, ROW_KIND_IMPORT, &k, row, sizeof *row);
+	enum err e = catalogue_row_get(c, ROW_KIND_IMPORT, &k, row, sizeof *row);
 	return e == ERR_ABSENT ? fail(e, "never imported") : e;
 }
 
@@ -265,32 +221,61 @@ enum err
 catalogue_next_stream(struct catalogue *c, struct stream_row *row)
 {
 	struct key k = key32(ROW_KIND_STREAM, row->id);
-	return row_find(c, ROW_KIND_STREAM, &k, true, row, sizeof *row);
+	return catalogue_row_find(c, ROW_KIND_STREAM, &k, true, row, sizeof *row);
 }
 
 enum err
 catalogue_next_segment(struct catalogue *c, struct segment_row *row)
 {
 	struct key k = key64(ROW_KIND_SEGMENT, row->id);
-	return row_find(c, ROW_KIND_SEGMENT, &k, true, row, sizeof *row);
+	return catalogue_row_find(c, ROW_KIND_SEGMENT, &k, true, row, sizeof *row);
 }
 
 enum err
 catalogue_next_import(struct catalogue *c, bool first, struct import_row *row)
 {
 	struct key k = first ? key_tag(ROW_KIND_IMPORT) : key_import(row->fingerprint);
-	return row_find(c, ROW_KIND_IMPORT, &k, true, row, sizeof *row);
+	return catalogue_row_find(c, ROW_KIND_IMPORT, &k, true, row, sizeof *row);
 }
 
 enum err
 catalogue_next_removal(struct catalogue *c, uint64_t *line, struct removal_row *row)
 {
 	struct key k = key64(ROW_KIND_REMOVAL, *line);
-	TRY(row_find(c, ROW_KIND_REMOVAL, &k, true, row, sizeof *row));
+	TRY(catalogue_row_find(c, ROW_KIND_REMOVAL, &k, true, row, sizeof *row));
 	if (k.n != 9)
-		return damaged("removal");
+		return catalogue_damaged("removal");
 	*line = load_be64(k.bytes + 1);
 	return OK;
+}
+
+enum err
+catalogue_monitor(struct catalogue *c, uint32_t id, struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, id);
+	enum err e = catalogue_row_get(c, ROW_KIND_MONITOR, &k, row, sizeof *row);
+	return e == ERR_ABSENT ? fail(e, "no monitor number %u", id) : e;
+}
+
+enum err
+catalogue_next_monitor(struct catalogue *c, struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, row->id);
+	return catalogue_row_find(c, ROW_KIND_MONITOR, &k, true, row, sizeof *row);
+}
+
+enum err
+catalogue_ticket(struct catalogue *c, const uint8_t hash[32], struct ticket_row *row)
+{
+	struct key k = key_hash(ROW_KIND_TICKET, hash);
+	return catalogue_row_get(c, ROW_KIND_TICKET, &k, row, sizeof *row);
+}
+
+enum err
+catalogue_next_ticket(struct catalogue *c, bool first, struct ticket_row *row)
+{
+	struct key k = first ? key_tag(ROW_KIND_TICKET) : key_hash(ROW_KIND_TICKET, row->hash);
+	return catalogue_row_find(c, ROW_KIND_TICKET, &k, true, row, sizeof *row);
 }
 
 /* The longest span of a segment of this stream, 0 when it has none. */
@@ -307,7 +292,7 @@ span_get(struct catalogue *c, uint32_t stream, uint64_t *span_ns)
 	if (e != OK)
 		return e;
 	if (n != 8)
-		return damaged("span");
+		return catalogue_damaged("span");
 	*span_ns = load_le64(value);
 	return OK;
 }
@@ -324,7 +309,7 @@ time_find(struct catalogue *c, struct key *k, bool after, uint64_t *last_ns)
 		return END;
 	TRY(kv_check(c->kv, found, found_bytes, value, &n));
 	if (n != 8)
-		return damaged("time");
+		return catalogue_damaged("time");
 	memcpy(k->bytes, found, found_bytes);
 	k->n = (uint8_t)found_bytes;
 	*last_ns = load_le64(value);
@@ -351,7 +336,7 @@ catalogue_next_in_range(struct catalogue *c, uint32_t stream, uint64_t from_ns, 
 			continue;
 		enum err e = catalogue_segment(c, load_be64(k.bytes + 13), &r);
 		if (e == ERR_ABSENT || (e == OK && (r.stream != stream || r.first_ns != load_be64(k.bytes + 5))))
-			return damaged("time index");
+			return catalogue_damaged("time index");
 		if (e != OK)
 			return e;
 		if (r.state == SEGMENT_DELETING || r.hidden_until_ns >= until_ns || r.hidden_until_ns > r.last_ns)
@@ -411,7 +396,8 @@ catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *tot
 	}
 	if (e != END)
 		return e;
-	if (t.segments == 0)
+	TRY(catalogue_sum_landed(c, stream, &t));
+	if (t.records == 0)
 		t.first_ns = 0;
 	*totals = t;
 	return OK;
@@ -435,8 +421,8 @@ catalogue_update(struct catalogue *c, catalogue_change *change, void *arg)
 	return kv_update(c->kv, run_change, c);
 }
 
-static enum err
-row_put(struct catalogue *c, enum row_kind kind, const struct key *k, const void *row)
+enum err
+catalogue_row_put(struct catalogue *c, enum row_kind kind, const struct key *k, const void *row)
 {
 	uint8_t bytes[ROW_BYTES_MAX];
 	struct writer w = writer_of(bytes, sizeof bytes);
@@ -449,28 +435,49 @@ enum err
 catalogue_put_state(struct catalogue *c, const struct state_row *row)
 {
 	struct key k = key_tag(ROW_KIND_STATE);
-	return row_put(c, ROW_KIND_STATE, &k, row);
+	return catalogue_row_put(c, ROW_KIND_STATE, &k, row);
 }
 
 enum err
 catalogue_put_stream(struct catalogue *c, const struct stream_row *row)
 {
 	struct key k = key32(ROW_KIND_STREAM, row->id);
-	return row_put(c, ROW_KIND_STREAM, &k, row);
+	return catalogue_row_put(c, ROW_KIND_STREAM, &k, row);
 }
 
 enum err
 catalogue_put_import(struct catalogue *c, const struct import_row *row)
 {
 	struct key k = key_import(row->fingerprint);
-	return row_put(c, ROW_KIND_IMPORT, &k, row);
+	return catalogue_row_put(c, ROW_KIND_IMPORT, &k, row);
 }
 
 enum err
 catalogue_put_removal(struct catalogue *c, uint64_t line, const struct removal_row *row)
 {
 	struct key k = key64(ROW_KIND_REMOVAL, line);
-	return row_put(c, ROW_KIND_REMOVAL, &k, row);
+	return catalogue_row_put(c, ROW_KIND_REMOVAL, &k, row);
+}
+
+enum err
+catalogue_put_monitor(struct catalogue *c, const struct monitor_row *row)
+{
+	struct key k = key32(ROW_KIND_MONITOR, row->id);
+	return catalogue_row_put(c, ROW_KIND_MONITOR, &k, row);
+}
+
+enum err
+catalogue_put_ticket(struct catalogue *c, const struct ticket_row *row)
+{
+	struct key k = key_hash(ROW_KIND_TICKET, row->hash);
+	return catalogue_row_put(c, ROW_KIND_TICKET, &k, row);
+}
+
+enum err
+catalogue_forget_ticket(struct catalogue *c, const uint8_t hash[32])
+{
+	struct key k = key_hash(ROW_KIND_TICKET, hash);
+	return kv_delete(c->kv, k.bytes, k.n);
 }
 
 enum err
@@ -496,9 +503,9 @@ catalogue_put_segment(struct catalogue *c, const struct segment_row *row)
 	if (e != OK && e != ERR_ABSENT)
 		return e;
 	if (e == OK && (before.stream != row->stream || before.first_ns != row->first_ns))
-		return damaged("a segment that moved");
+		return catalogue_damaged("a segment that moved");
 	struct key k = key64(ROW_KIND_SEGMENT, row->id);
-	TRY(row_put(c, ROW_KIND_SEGMENT, &k, row));
+	TRY(catalogue_row_put(c, ROW_KIND_SEGMENT, &k, row));
 	k = key_time(row->stream, row->first_ns, row->id);
 	TRY(number_put(c, &k, row->last_ns));
 	uint64_t span_ns;
@@ -557,7 +564,7 @@ entry_print(struct catalogue *c, const uint8_t *key, size_t key_bytes, const uin
 		uint8_t hash[16];
 		char hex[33];
 		if (key_bytes != 9)
-			return damaged("filter");
+			return catalogue_damaged("filter");
 		TRY(segfilter_check(value, n, catalogue_filter_key(c), load_be64(key + 1)));
 		(void)crypto_generichash(hash, sizeof hash, value, n, NULL, 0);
 		sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
@@ -576,23 +583,26 @@ entry_print(struct catalogue *c, const uint8_t *key, size_t key_bytes, const uin
 	}
 	char text[ROW_TEXT_MAX];
 	union row row;
-	enum row_kind kind = (enum row_kind)key[0];
+	bool merged = key[0] == TAG_MERGED;
+	enum row_kind kind = merged ? ROW_KIND_FEED : (enum row_kind)key[0];
 	static const struct { uint8_t kind, key_bytes; } known[] = {
 		{ ROW_KIND_STATE, 1 }, { ROW_KIND_STREAM, 5 }, { ROW_KIND_SEGMENT, 9 },
 		{ ROW_KIND_IMPORT, 1 + FINGERPRINT_BYTES }, { ROW_KIND_REMOVAL, 9 },
+		{ ROW_KIND_MONITOR, 5 }, { ROW_KIND_TICKET, 1 + 32 }, { ROW_KIND_LANDING, 9 }, { ROW_KIND_LANDED, 21 },
+		{ ROW_KIND_FEED, 5 }, { ROW_KIND_GAP, 22 },
 	};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if (known[i].kind == key[0] && known[i].key_bytes == key_bytes) {
+		if (known[i].kind == kind && known[i].key_bytes == key_bytes) {
 			if (row_decode(kind, &row, value, n) != OK)
-				return damaged(row_word(kind));
+				return catalogue_damaged(row_word(kind));
 			row_print(kind, &row, text);
 			if (kind == ROW_KIND_REMOVAL)
 				snprintf(line, room, "removal line=%" PRIu64 " %s", load_be64(key + 1), text);
 			else
-				snprintf(line, room, "%s %s", row_word(kind), text);
+				snprintf(line, room, "%s%s %s", merged ? "merged " : "", row_word(kind), text);
 			return OK;
 		}
-	return damaged("an entry of no kind");
+	return catalogue_damaged("an entry of no kind");
 }
 
 /* What an entry needs elsewhere. */
@@ -606,7 +616,7 @@ entry_relations(struct catalogue *c, const uint8_t *key, size_t key_bytes, const
 		return catalogue_segment(c, load_be64(key + (key[0] == TAG_FILTER ? 1 : 13)), &row);
 	}
 	if (key[0] != ROW_KIND_SEGMENT)
-		return OK;
+		return catalogue_feed_relations(c, key);
 	union row row;
 	TRY(kv_check(c->kv, key, key_bytes, value, &n));
 	TRY(row_decode(ROW_KIND_SEGMENT, &row, value, n));
@@ -614,17 +624,17 @@ entry_relations(struct catalogue *c, const uint8_t *key, size_t key_bytes, const
 	struct stream_row stream;
 	uint64_t span_ns;
 	if (load_be64(key + 1) != s->id)
-		return damaged("a segment's number");
+		return catalogue_damaged("a segment's number");
 	TRY(catalogue_stream(c, s->stream, &stream));
 	TRY(span_get(c, s->stream, &span_ns));
 	if (s->last_ns - s->first_ns > span_ns)
-		return damaged("span of a stream");
+		return catalogue_damaged("span of a stream");
 	struct key k = key_time(s->stream, s->first_ns, s->id);
 	if (kv_get(c->kv, k.bytes, k.n, &other, &other_bytes) != OK || other_bytes != 8 ||
 	    load_le64(other) != s->last_ns)
-		return damaged("time index");
+		return catalogue_damaged("time index");
 	if (s->state == SEGMENT_LIVE && catalogue_filter(c, s->id, &other, &other_bytes) != OK)
-		return damaged("a segment without filter");
+		return catalogue_damaged("a segment without filter");
 	return OK;
 }
 
@@ -642,7 +652,7 @@ entries(struct catalogue *c, entry_each *each, void *arg)
 		if (e != OK)
 			return e == END ? OK : e;
 		if (found_bytes > sizeof k.bytes)
-			return damaged("a key too long");
+			return catalogue_damaged("a key too long");
 		memcpy(k.bytes, found, found_bytes);
 		k.n = (uint8_t)found_bytes;
 		TRY(each(c, &k, value, n, arg));

@@ -10,6 +10,13 @@
  *     T stream(4) first_ns(8) segment(8)   last_ns(8): the segments of a stream by time
  *     I fingerprint(32)              import row
  *     R line(8)                      removal row (tombstone)
+ *     M monitor(4)                   monitor row
+ *     K hash(32)                     ticket row
+ *     J landing(8)                   landing row: a file that monitors' parcels wait in
+ *     L stream(4) epoch(8) sequence(8)  landed row: one of these
+ *     E stream(4)                    feed row
+ *     e stream(4)                    the same as of what is merged: as the manifest has it
+ *     P stream(4) epoch(8) sequence(8) cause(1)  gap row
  *     F segment(8)                   segment filter (index/segfilter.h)
  *     Z stream(4)                    longest time span of a segment of the stream (8): how far before a range to look
  *
@@ -27,7 +34,7 @@
 #include "base/err.h"
 #include "index/rows.h"
 
-#define CATALOGUE_VERSION   1u
+#define CATALOGUE_VERSION   2u
 #define CATALOGUE_KEY_BYTES 32u /* keystore_derive("catalogue"): checks and segment filters */
 
 struct catalogue;
@@ -57,6 +64,20 @@ enum err catalogue_next_segment(struct catalogue *c, struct segment_row *row);
 enum err catalogue_next_import(struct catalogue *c, bool first, struct import_row *row);
 enum err catalogue_next_removal(struct catalogue *c, uint64_t *line, struct removal_row *row);
 
+enum err catalogue_monitor(struct catalogue *c, uint32_t id, struct monitor_row *row);
+enum err catalogue_next_monitor(struct catalogue *c, struct monitor_row *row);
+enum err catalogue_ticket(struct catalogue *c, const uint8_t hash[32], struct ticket_row *row);
+enum err catalogue_next_ticket(struct catalogue *c, bool first, struct ticket_row *row);
+
+/* Of landing files (index/reception.h). The next after *row in the order of keys; END. merged: as the manifest has it. */
+enum err catalogue_landing(struct catalogue *c, uint64_t id, struct landing_row *row);
+enum err catalogue_next_landing(struct catalogue *c, struct landing_row *row);
+enum err catalogue_next_landed(struct catalogue *c, struct landed_row *row);
+enum err catalogue_next_landed_of(struct catalogue *c, uint32_t stream, struct landed_row *row);
+enum err catalogue_feed(struct catalogue *c, uint32_t stream, bool merged, struct feed_row *row);
+enum err catalogue_next_feed(struct catalogue *c, bool merged, struct feed_row *row);
+enum err catalogue_next_gap(struct catalogue *c, struct gap_row *row);
+
 /* The segments of a stream that can hold a record in [from_ns, until_ns), by first_ns, then id: zero *row and call until
  * END. Segments being deleted are passed over; lost ones are given (state SEGMENT_LOST: say so, they are missing from the
  * answer). A segment with hidden_until_ns: its records before that time were removed and must not be shown; it is passed
@@ -71,9 +92,10 @@ enum err catalogue_filter(struct catalogue *c, uint64_t segment, const uint8_t *
 
 struct catalogue_totals {
 	uint64_t streams, segments, lost_segments, records, wire_bytes, captured_bytes, file_bytes, footer_bytes;
-	uint64_t first_ns, last_ns; /* of the live segments; both 0 when there are none */
+	uint64_t first_ns, last_ns; /* both 0 when there are no records */
+	uint64_t landed_blocks, landed_records, landed_bytes; /* of these, not merged into segments yet */
 };
-/* Sums over the live segments of one stream (0: all). */
+/* Sums over the live segments and landed parcels of one stream (0: all). */
 enum err catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *totals);
 
 /* Reads every entry and checks what belongs together (time index, spans, filters, streams); calls see() with one sentence
@@ -92,6 +114,16 @@ enum err catalogue_put_segment(struct catalogue *c, const struct segment_row *ro
 enum err catalogue_put_import(struct catalogue *c, const struct import_row *row);
 enum err catalogue_put_removal(struct catalogue *c, uint64_t line, const struct removal_row *row);
 enum err catalogue_put_filter(struct catalogue *c, uint64_t segment, const void *filter, size_t n);
+enum err catalogue_put_monitor(struct catalogue *c, const struct monitor_row *row);
+enum err catalogue_put_ticket(struct catalogue *c, const struct ticket_row *row);
+enum err catalogue_forget_ticket(struct catalogue *c, const uint8_t hash[32]); /* ERR_ABSENT */
+enum err catalogue_put_landing(struct catalogue *c, const struct landing_row *row);
+enum err catalogue_forget_landing(struct catalogue *c, uint64_t id); /* ERR_ABSENT */
+enum err catalogue_put_landed(struct catalogue *c, const struct landed_row *row); /* counts in its landing row, too */
+enum err catalogue_put_feed(struct catalogue *c, const struct feed_row *row);
+/* A feed line of the manifest: what waited up to it is in a segment. The feed's row becomes the line when it is not further. */
+enum err catalogue_merge_feed(struct catalogue *c, const struct feed_row *line);
+enum err catalogue_put_gap(struct catalogue *c, const struct gap_row *row);
 /* Forgets row, time index entry and filter. ERR_ABSENT. */
 enum err catalogue_forget_segment(struct catalogue *c, uint64_t id);
 

@@ -275,6 +275,8 @@ compare(struct fsck *f, struct catalogue *have, struct catalogue *want)
 	AGREE_LOOP(segment, { 0 }, { 0 }, next_kept(have, &a), next_kept(want, &b), segments_agree(&a, &b), "segments");
 	AGREE_LOOP(import, { 0 }, { 0 }, catalogue_next_import(have, first_a, &a), catalogue_next_import(want, first_b, &b),
 	           (first_a = first_b = false, row_equal(ROW_KIND_IMPORT, &a, &b)), "imports");
+	AGREE_LOOP(monitor, { 0 }, { 0 }, catalogue_next_monitor(have, &a), catalogue_next_monitor(want, &b),
+	           row_equal(ROW_KIND_MONITOR, &a, &b), "monitors");
 	AGREE_LOOP(removal, { 0 }, { 0 }, catalogue_next_removal(have, &line_a, &a),
 	           catalogue_next_removal(want, &line_b, &b), line_a == line_b && row_equal(ROW_KIND_REMOVAL, &a, &b), "removals");
 	return OK;

@@ -238,7 +238,7 @@ manifest_parse_line(const uint8_t key[MANIFEST_KEY_BYTES], const uint8_t id[MANI
 		return fail(ERR_FORMAT, "damaged manifest line number");
 	const char *word = text + at + 1, *blank = memchr(word, ' ', body - at - 1);
 	enum row_kind kind;
-	if (blank == NULL || !row_kind_of(&kind, word, (size_t)(blank - word)) || kind == ROW_KIND_STATE)
+	if (blank == NULL || !row_kind_of(&kind, word, (size_t)(blank - word)) || !row_in_manifest(kind))
 		return fail(ERR_FORMAT, "unknown manifest line");
 	TRY(row_parse(kind, &line->row, blank + 1, (size_t)(text + body - blank - 1)));
 	line->kind = kind;
@@ -364,6 +364,7 @@ manifest_add(struct manifest *m, enum row_kind kind, const void *row)
 	assert(m->resumed);
 	if (m->stopped)
 		return fail(ERR_IO, "%s: stopped after an earlier failure: start again", m->path);
+	assert(row_in_manifest(kind));
 	TRY(change_room(m, MANIFEST_LINE_BYTES_MAX));
 	char *line = m->change + m->change_used, text[ROW_TEXT_MAX];
 	row_print(kind, row, text);

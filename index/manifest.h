@@ -13,7 +13,7 @@
  * is '+' when the change goes on in the next line and '.' when the line completes it: a change counts whole or not at all.
  * So damage, a lost line and a change by someone without the owner key are all noticed, line by line.
  *
- * stream, import, segment and removal lines give the row as it is from then on; a drop line ends a segment.
+ * stream, import, segment, removal, monitor, feed and gap lines give the row as it is from then on; a drop line ends a segment.
  *
  * A crash in an append leaves a torn tail: bytes after the last complete change with no valid line among them. It was never
  * acknowledged, readers pass over it, and the next writer cuts it off.

@@ -7,13 +7,11 @@
 #ifndef INDEX_MONITORS_H
 #define INDEX_MONITORS_H
 
+#include "archive/ticket.h"
+#include "base/vitals.h"
 #include "index/store.h"
 
-#define TICKET_BYTES   16u
-#define MONITORS_MAX   4096u
-#define MONITOR_NAME_BYTES 64u /* with the NUL: 1..63 of a-z A-Z 0-9 . _ - */
-
-enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTINED = 2 };
+#define TICKET_TTL_NS_MAX (30ull * 86400u * 1000000000u) /* of a code: 30 days */
 
 /* Key pairs of the archive, derived from the owner key. */
 struct archive_identity {
@@ -23,17 +21,26 @@ struct archive_identity {
 /* Into memory that is the caller's to wipe. */
 void     monitors_identity(struct keystore *k, struct archive_identity *out);
 
-/* A code for a monitor of this name, good until expires_ns. ERR_USAGE: not a name; ERR_EXISTS: an enrolled monitor has it;
- * ERR_LIMIT. */
-enum err monitors_ticket(struct store *s, const char *name, uint64_t expires_ns, uint8_t code[TICKET_BYTES]);
+/* A code for a monitor of this name, good from now_ns until expires_ns; a code given before for this name is void from then on,
+ * and expired ones are forgotten. ERR_USAGE: not a name, or not 1 ns .. TICKET_TTL_NS_MAX from now; ERR_EXISTS: an enrolled
+ * monitor has it; ERR_LIMIT: MONITORS_MAX. */
+enum err monitors_ticket(struct store *s, const char *name, uint64_t now_ns, uint64_t expires_ns, uint8_t code[TICKET_BYTES]);
 /* Uses the code up and enrols the keys. ERR_DENIED: no such code, used, or expired (one sentence for all three); ERR_EXISTS:
  * one of the keys is enrolled already. A revoked or quarantined monitor of that name is enrolled again: same number and
- * streams, new keys, and its parcels start a larger epoch. */
+ * streams, new keys, and its parcels start a larger epoch. A monitor that asks again with the code and keys that it was
+ * enrolled with (it did not get the answer) is told so again: OK, and nothing changes. */
 enum err monitors_enrol(struct store *s, const uint8_t code[TICKET_BYTES], const uint8_t noise_key[32],
                         const uint8_t sign_key[32], uint64_t now_ns, struct monitor_row *out);
 /* ERR_ABSENT: no such monitor (the sentence names the nearest). Idempotent. */
 enum err monitors_revoke(struct store *s, const char *name);
 /* A monitor whose chain of parcels forked; reason is one sentence for the operator. */
 enum err monitors_quarantine(struct store *s, uint32_t id, const char *reason);
+
+/* The monitor with this Noise key, whatever its state. ERR_ABSENT. In a snapshot of the catalogue (as the next). */
+enum err monitors_find(struct catalogue *c, const uint8_t noise_key[32], struct monitor_row *out);
+/* Makes v->monitors from the rows: number, name, state, and what is stored of each; the rest is zero, for who knows the
+ * sessions to fill in, as are the server's numbers but for those of the archive. One pass over all segments: once a second is
+ * fine, once a request is not. ERR_NOMEM. v is the caller's to vitals_fini(). */
+enum err monitors_vitals(struct catalogue *c, struct vitals *v);
 
 #endif

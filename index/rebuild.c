@@ -99,10 +99,15 @@ copy_catalogue(struct rebuild *r, struct catalogue *c)
 	struct segment_row segment = { .id = 0 };
 	struct import_row import;
 	struct removal_row removal;
+	struct monitor_row monitor = { .id = 0 };
 	uint64_t line = 0;
 	enum err e;
 	while ((e = catalogue_next_stream(c, &stream)) == OK)
 		TRY(renewed_add(r, ROW_KIND_STREAM, &stream));
+	while (e == END && (e = catalogue_next_monitor(c, &monitor)) == OK) {
+		TRY(renewed_add(r, ROW_KIND_MONITOR, &monitor));
+		e = END;
+	}
 	while (e == END && (e = catalogue_next_segment(c, &segment)) == OK) {
 		struct segment_row row = segment;
 		struct drop_row drop = { row.id };
@@ -253,6 +258,23 @@ index_prepare(struct rebuild *r, struct manifest *m)
 	enum err e = catalogue_create(folder, key, &state);
 	sodium_memzero(key, sizeof key);
 	return e;
+}
+
+/* Codes for enrolment are in no manifest. */
+static void
+tickets_tell(struct rebuild *r)
+{
+	struct catalogue *c = NULL;
+	struct ticket_row row;
+	unsigned lost = 0;
+	if (archive_open_catalogue(r->archive, "index", &c) == OK && catalogue_begin(c) == OK)
+		while (catalogue_next_ticket(c, lost == 0, &row) == OK)
+			lost++;
+	if (c)
+		catalogue_end(c);
+	catalogue_close(&c);
+	if (lost)
+		say(r, "%u codes for enrolment are void now: atoll enroll gives new ones", lost);
 }
 
 /* --- unknown segment files --- */
@@ -423,6 +445,8 @@ build(struct rebuild *r)
 	struct manifest_scan scan = { 0 };
 	struct recovery_report recovered = { 0 };
 	enum err e = manifest_prepare(r, &m, &scan);
+	if (e == OK)
+		tickets_tell(r);
 	if (e == OK)
 		e = index_prepare(r, m);
 	if (e == OK)

@@ -77,6 +77,16 @@ recovery_apply(struct catalogue *c, const struct manifest_line *line, struct sta
 			return e;
 		segment.state = SEGMENT_DELETING;
 		return catalogue_put_segment(c, &segment);
+	case ROW_KIND_MONITOR: /* uses up the ticket it was enrolled with */
+		e = catalogue_forget_ticket(c, line->row.monitor.ticket);
+		return e == OK || e == ERR_ABSENT ? catalogue_put_monitor(c, &line->row.monitor) : e;
+	case ROW_KIND_FEED:
+		return catalogue_merge_feed(c, &line->row.feed);
+	case ROW_KIND_GAP:
+		return catalogue_put_gap(c, &line->row.gap);
+	case ROW_KIND_TICKET:
+	case ROW_KIND_LANDING:
+	case ROW_KIND_LANDED:
 	case ROW_KIND_STATE:
 		break;
 	}

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/frames.h"
+
 enum field_kind { KIND_u8, KIND_le32, KIND_le64, KIND_id, KIND_hash, KIND_name, KIND_title };
 
 struct field {
@@ -23,6 +25,12 @@ struct field {
 #define FIELD_SEGMENT(kind, name, meaning) FIELD(segment_row, kind, name, meaning)
 #define FIELD_IMPORT(kind, name, meaning)  FIELD(import_row, kind, name, meaning)
 #define FIELD_REMOVAL(kind, name, meaning) FIELD(removal_row, kind, name, meaning)
+#define FIELD_MONITOR(kind, name, meaning) FIELD(monitor_row, kind, name, meaning)
+#define FIELD_TICKET(kind, name, meaning)  FIELD(ticket_row, kind, name, meaning)
+#define FIELD_LANDING(kind, name, meaning) FIELD(landing_row, kind, name, meaning)
+#define FIELD_LANDED(kind, name, meaning)  FIELD(landed_row, kind, name, meaning)
+#define FIELD_FEED(kind, name, meaning)    FIELD(feed_row, kind, name, meaning)
+#define FIELD_GAP(kind, name, meaning)     FIELD(gap_row, kind, name, meaning)
 #define FIELD_DROP(kind, name, meaning)    FIELD(drop_row, kind, name, meaning)
 
 #define FIELDS(TABLE, noun, tag, meaning) static const struct field fields_##noun[] = { ROW_##TABLE(FIELD_##TABLE) };
@@ -85,6 +93,28 @@ number_set(const struct field *f, void *row, uint64_t v)
 	}
 }
 
+bool
+row_is_monitor_name(const char *name)
+{
+	size_t n = strnlen(name, MONITOR_NAME_BYTES);
+	if (n == 0 || n == MONITOR_NAME_BYTES || name[0] == '.' || name[0] == '-')
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		char c = name[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			return false;
+	}
+	return true;
+}
+
+static bool
+landed_is_sane(const struct landed_row *r)
+{
+	return r->block_bytes == 0 ||
+	       (r->block_bytes <= PARCEL_BYTES_MAX && r->records >= 1 && r->records <= BLOCK_RECORDS_MAX && r->sampled >= 1 &&
+	        r->sampler < SAMPLER_COUNT_OF && r->first_ns <= r->last_ns);
+}
+
 /* Values that a reader would stumble over. */
 static bool
 row_is_sane(enum row_kind kind, const void *row)
@@ -99,6 +129,20 @@ row_is_sane(enum row_kind kind, const void *row)
 		return r->import.complete <= 1;
 	case ROW_KIND_STREAM:
 		return r->stream.id != 0 && r->stream.id <= STREAMS_MAX;
+	case ROW_KIND_MONITOR:
+		return r->monitor.id != 0 && r->monitor.id <= MONITORS_MAX && r->monitor.state <= MONITOR_QUARANTINED &&
+		       row_is_monitor_name(r->monitor.name);
+	case ROW_KIND_TICKET:
+		return row_is_monitor_name(r->ticket.name);
+	case ROW_KIND_LANDING:
+		return r->landing.id != 0 && (r->landing.state == SEGMENT_LIVE || r->landing.state == SEGMENT_LOST);
+	case ROW_KIND_LANDED:
+		return r->landed.stream != 0 && r->landed.landing != 0 && landed_is_sane(&r->landed);
+	case ROW_KIND_FEED:
+		return r->feed.stream != 0 && r->feed.monitor != 0;
+	case ROW_KIND_GAP:
+		return r->gap.stream != 0 && r->gap.cause >= GAP_KERNEL && r->gap.cause <= GAP_ARCHIVE &&
+		       r->gap.first_ns <= r->gap.last_ns;
 	default:
 		return true;
 	}
@@ -154,6 +198,12 @@ row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n)
 		return fail(ERR_FORMAT, "damaged %s row of %zu bytes", t->word, n);
 	memcpy(row, &fresh, t->row_bytes);
 	return OK;
+}
+
+bool
+row_in_manifest(enum row_kind kind)
+{
+	return kind != ROW_KIND_STATE && kind != ROW_KIND_TICKET && kind != ROW_KIND_LANDING && kind != ROW_KIND_LANDED;
 }
 
 const char *

@@ -20,6 +20,8 @@
 #define IMPORT_NAME_BYTES 256u /* with the NUL; a longer file name keeps its end */
 #define FINGERPRINT_BYTES 32u
 #define MANIFEST_ID_BYTES 16u
+#define MONITOR_NAME_BYTES 64u /* with the NUL: 1..63 of a-z A-Z 0-9 . _ -, not first . or - */
+#define MONITORS_MAX      4096u
 #define ROW_BYTES_MAX     512u /* any row, encoded */
 #define ROW_TEXT_MAX      2048u/* any row, as text, with the NUL: a name may grow threefold */
 
@@ -28,6 +30,17 @@ enum segment_state {
 	SEGMENT_DELETING = 1, /* removed or replaced: invisible; key and file are being destroyed */
 	SEGMENT_LOST = 2,     /* committed and never removed, but its file or key is gone: counted, not readable */
 };
+
+/* Why records are missing. */
+enum gap_cause {
+	GAP_KERNEL = 1,    /* dropped by the monitor's kernel: the capture was too slow */
+	GAP_INTERFACE = 2, /* dropped by the interface or its driver */
+	GAP_SPOOL = 3,     /* dropped from the monitor's spool, or for want of room in it */
+	GAP_POLICY = 4,    /* left out on purpose: sampling, shedding */
+	GAP_ARCHIVE = 5,   /* received, but damaged here before they were merged into a segment */
+};
+
+enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTINED = 2 };
 
 /* kind, name, meaning. Kinds: u8, le32, le64, id (16 bytes), hash (32 bytes), name (STREAM_NAME_BYTES), title
  * (IMPORT_NAME_BYTES; both texts: one length byte, then the bytes). */
@@ -78,6 +91,83 @@ enum segment_state {
 	F(le64, segments, "removed whole")                                                      \
 	F(le64, records, "in these")
 
+#define ROW_MONITOR(F)                                                                          \
+	F(le32, id, "monitor number, 1..MONITORS_MAX")                                          \
+	F(u8, state, "enum monitor_state")                                                      \
+	F(le64, enrolled_ns, "when, since 1970 UTC")                                            \
+	F(le64, changed_ns, "when its state last changed")                                      \
+	F(hash, noise_key, "X25519 public key: who it is in a session")                         \
+	F(hash, sign_key, "Ed25519 public key: signs its parcels")                              \
+	F(hash, ticket, "of the code that enrolled it: it and its ticket are used up")          \
+	F(name, name, "1..63 of a-z A-Z 0-9 . _ -; its streams are called NAME/STREAM")         \
+	F(title, reason, "of a quarantine, for the operator")
+
+/* Index only: a rebuild loses them. */
+#define ROW_TICKET(F)                                                                           \
+	F(hash, hash, "BLAKE2b-256 of the code's secret")                                       \
+	F(le64, expires_ns, "since 1970 UTC")                                                   \
+	F(name, name, "of the monitor that it enrols")
+
+/* A landing file. Index only. */
+#define ROW_LANDING(F)                                                                          \
+	F(le64, id, "number of the file, of the same numbers as segments")                      \
+	F(le32, slot, "keystore slot of its key")                                               \
+	F(u8, state, "enum segment_state: 0 there, 2 lost")                                     \
+	F(le64, bytes, "of the file: those that are in this index")                             \
+	F(le32, waiting, "parcels in it that are not merged yet")
+
+/* A parcel that waits in a landing file. Index only. */
+#define ROW_LANDED(F)                                                                           \
+	F(le32, stream, "stream number")                                                        \
+	F(le64, epoch, "of the parcel")                                                         \
+	F(le64, sequence, "of the parcel")                                                      \
+	F(le64, landing, "number of the landing file")                                          \
+	F(le64, at, "where in it the record starts")                                            \
+	F(le32, front_bytes, "of the parcel, all but its block")                                \
+	F(le32, block_bytes, "0 for a loss")                                                    \
+	F(le32, records, "in the block; as all that follow, 0 for a loss")                      \
+	F(le64, first_ns, "earliest record")                                                    \
+	F(le64, last_ns, "latest record")                                                       \
+	F(le64, wire_bytes, "sum over the records")                                             \
+	F(le64, captured_bytes, "sum over the records")                                         \
+	F(le32, sampled, "these are one in so many records of the source")                      \
+	F(u8, sampler, "how they were chosen")                                                  \
+	F(le64, arrived_ns, "when it came")
+
+/* What a stream got from its monitor. The manifest has it as of the last parcel that was merged. */
+#define ROW_FEED(F)                                                                             \
+	F(le32, stream, "stream number")                                                        \
+	F(le32, monitor, "monitor number")                                                      \
+	F(le64, epoch, "of the last parcel")                                                    \
+	F(le64, sequence, "of the last parcel")                                                 \
+	F(hash, chain, "its hash, which the next one names")                                    \
+	F(le64, merged_epoch, "of the last parcel that is in a segment")                        \
+	F(le64, merged, "its sequence")                                                         \
+	F(hash, source, "fingerprint of the file that is pushed; zero: a live capture")         \
+	F(le64, source_records, "of this file that came")                                       \
+	F(le64, last_ns, "latest record")                                                       \
+	F(le64, arrived_ns, "when the last parcel came")                                        \
+	F(le64, parcels, "so far")                                                              \
+	F(le64, records, "so far")                                                              \
+	F(le64, past_kernel, "lost in epochs before this one: dropped by the kernel")           \
+	F(le64, past_interface, "dropped by the interface")                                     \
+	F(le64, past_spool, "dropped from the spool")                                           \
+	F(le64, past_policy, "left out on purpose")                                             \
+	F(le64, lost_kernel, "lost in this epoch, as the monitor says: dropped by the kernel")  \
+	F(le64, lost_interface, "dropped by the interface")                                     \
+	F(le64, lost_spool, "dropped from the spool")                                           \
+	F(le64, lost_policy, "left out on purpose")                                             \
+	F(le64, lost_archive, "of all epochs: received, but damaged before they were merged")
+
+#define ROW_GAP(F)                                                                              \
+	F(le32, stream, "stream number")                                                        \
+	F(le64, epoch, "of the parcel that told")                                               \
+	F(le64, sequence, "of the parcel that told")                                            \
+	F(u8, cause, "enum gap_cause")                                                          \
+	F(le64, first_ns, "they are missing between this time")                                 \
+	F(le64, last_ns, "and this")                                                            \
+	F(le64, records, "missing")
+
 /* Manifest only: the segment is removed or was replaced; its key and file are to be destroyed. */
 #define ROW_DROP(F)                                                                             \
 	F(le64, id, "segment id")
@@ -88,6 +178,12 @@ enum segment_state {
 	T(SEGMENT, segment, 'G', "by segment id")                                               \
 	T(IMPORT, import, 'I', "by fingerprint")                                                \
 	T(REMOVAL, removal, 'R', "tombstones, by number of the manifest line")                  \
+	T(MONITOR, monitor, 'M', "by monitor number")                                           \
+	T(TICKET, ticket, 'K', "index only: codes for enrolment, by hash")                      \
+	T(LANDING, landing, 'J', "index only: landing files, by number")                        \
+	T(LANDED, landed, 'L', "index only: parcels that wait in them, by stream, epoch, sequence") \
+	T(FEED, feed, 'E', "by stream")                                                         \
+	T(GAP, gap, 'P', "by stream, epoch, sequence, cause")                                   \
 	T(DROP, drop, 'D', "manifest only: a segment is removed or replaced")
 
 #define ROW_C_u8(name)    uint8_t name;
@@ -119,6 +215,10 @@ void        row_encode(enum row_kind kind, const void *row, struct writer *w);
 bool        row_equal(enum row_kind kind, const void *a, const void *b);
 /* ERR_FORMAT: short, long, a text without room or with a NUL, or a value outside its enumeration. row is then unchanged. */
 enum err    row_decode(enum row_kind kind, union row *row, const void *bytes, size_t n);
+/* Whether a monitor may be called this (MONITOR_NAME_BYTES). */
+bool        row_is_monitor_name(const char *name);
+/* Whether rows of this kind are lines of the manifest; the others are in the index only. */
+bool        row_in_manifest(enum row_kind kind);
 /* The name of the kind ("segment"). */
 const char *row_word(enum row_kind kind);
 /* By name; false when there is none. */

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "base/when.h"
+#include "index/change.h"
 #include "index/recovery.h"
 
 struct store_segment {
@@ -39,8 +40,8 @@ now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static enum err
-running(const struct store *s)
+enum err
+store_running(const struct store *s)
 {
 	if (s->stopped)
 		return fail(ERR_IO, "%s: stopped after an earlier failure: start again", archive_path(s->archive));
@@ -49,16 +50,7 @@ running(const struct store *s)
 
 /* --- one change: manifest lines, then the same rows in the catalogue --- */
 
-struct change {
-	struct manifest_line *v;
-	size_t                count, room;
-	uint64_t              filter_of; /* segment, 0: no filter */
-	const uint8_t        *filter;
-	size_t                filter_bytes;
-	uint64_t              end, sequence;
-};
-
-static enum err
+enum err
 change_add(struct change *c, enum row_kind kind, const void *row, size_t row_bytes)
 {
 	if (c->count == c->room) {
@@ -75,7 +67,6 @@ change_add(struct change *c, enum row_kind kind, const void *row, size_t row_byt
 	memcpy(&line->row, row, row_bytes);
 	return OK;
 }
-#define CHANGE_ADD(c, KIND, row) change_add(c, ROW_KIND_##KIND, row, sizeof *(row))
 
 static enum err
 change_apply(struct catalogue *c, void *arg)
@@ -92,8 +83,7 @@ change_apply(struct catalogue *c, void *arg)
 	return catalogue_put_state(c, &state);
 }
 
-/* Frees the change's list. Any failure after the manifest was touched stops the store. */
-static enum err
+enum err
 change_commit(struct store *s, struct change *c)
 {
 	struct manifest *m = archive_manifest(s->archive);
@@ -178,7 +168,7 @@ enum err
 store_stream(struct store *s, const char *name, uint32_t *stream)
 {
 	struct stream_row row = { 0 };
-	TRY(running(s));
+	TRY(store_running(s));
 	TRY(stream_name_check(name));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = catalogue_stream_named(catalogue_of(s), name, &row);
@@ -265,7 +255,7 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
 {
 	struct import_row row = { 0 };
 	struct stream_row named = { 0 };
-	TRY(running(s));
+	TRY(store_running(s));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
 	if (e == OK)
@@ -299,7 +289,7 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
 enum err
 store_import_finish(struct store *s, struct import_row *import)
 {
-	TRY(running(s));
+	TRY(store_running(s));
 	struct import_row row = *import;
 	row.complete = 1;
 	TRY(import_commit(s, &row));
@@ -338,7 +328,7 @@ segment_create_file(struct store *s, struct store_segment *g)
 enum err
 store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out)
 {
-	TRY(running(s));
+	TRY(store_running(s));
 	size_t place = 0;
 	while (place < STORE_OPEN_SEGMENTS_MAX && s->open[place])
 		place++;
@@ -442,7 +432,7 @@ segment_commit(struct store *s, struct store_segment **g, struct change *c)
 {
 	struct segment_totals totals;
 	uint8_t *filter = NULL;
-	enum err e = running(s);
+	enum err e = store_running(s);
 	if (e == OK && segment_block_count((*g)->writer) == 0)
 		e = fail(ERR_USAGE, "a segment without blocks");
 	if (e == OK)
@@ -486,7 +476,7 @@ settle(struct store *s)
 static enum err
 segment_live(struct store *s, uint64_t id, struct segment_row *row)
 {
-	TRY(running(s));
+	TRY(store_running(s));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = catalogue_segment(catalogue_of(s), id, row);
 	catalogue_end(catalogue_of(s));
@@ -558,7 +548,7 @@ store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_r
 {
 	struct change c = { 0 };
 	struct store_removal r = { 0 };
-	TRY(running(s));
+	TRY(store_running(s));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = removal_plan(s, stream, until_ns, &c, &r);
 	catalogue_end(catalogue_of(s));

@@ -8,6 +8,7 @@
 #include "archive/block.h"
 #include "archive/dissect.h"
 #include "archive/keys.h"
+#include "archive/landing.h"
 #include "archive/packet_model.h"
 #include "archive/packet_schema.h"
 #include "archive/postings.h"
@@ -85,6 +86,27 @@ show_keystore_slot(void)
 {
 	fields_begin();
 	KEYSTORE_SLOT(SIZED_FIELD)
+}
+
+static void
+show_landing_header(void)
+{
+	fields_begin();
+	LANDING_HEADER(SIZED_FIELD)
+}
+
+static void
+show_landing_record(void)
+{
+	fields_begin();
+	LANDING_RECORD(SIZED_FIELD)
+}
+
+static void
+show_parcel_header(void)
+{
+	fields_begin();
+	PARCEL_HEADER(SIZED_FIELD)
 }
 
 /* --- packets --- */
@@ -200,6 +222,8 @@ show_limits(void)
 	NUMBER(STRING_BYTES_MAX);
 	NUMBER(LINK_BYTES_MAX);
 	NUMBER(DISSECT_EXTENSIONS_MAX);
+	NUMBER(PARCEL_BYTES_MAX);
+	NUMBER(LANDING_BYTES_MAX);
 	NUMBER(STREAM_NAME_BYTES);
 	NUMBER(STREAMS_MAX);
 	NUMBER(IMPORT_NAME_BYTES);
@@ -212,6 +236,8 @@ show_versions(void)
 	puts("| version | value |\n|---|---:|");
 	NUMBER(SEGMENT_VERSION);
 	NUMBER(BLOCK_VERSION);
+	NUMBER(LANDING_VERSION);
+	NUMBER(PARCEL_VERSION);
 	NUMBER(KEYSTORE_VERSION);
 	NUMBER(ARCHIVE_VERSION);
 	NUMBER(MANIFEST_VERSION);
@@ -252,6 +278,9 @@ static const struct {
 	{ "segment_totals", show_segment_totals },
 	{ "block_entry", show_block_entry },
 	{ "page_entry", show_page_entry },
+	{ "landing_header", show_landing_header },
+	{ "landing_record", show_landing_record },
+	{ "parcel_header", show_parcel_header },
 	{ "block_header", show_block_header },
 	{ "block_chunk", show_block_chunk },
 	{ "chunks", show_chunks },

@@ -44,7 +44,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const enum row_kind kinds[] = { ROW_KIND_STATE, ROW_KIND_STREAM, ROW_KIND_SEGMENT, ROW_KIND_IMPORT,
-		                               ROW_KIND_REMOVAL, ROW_KIND_DROP };
+		                               ROW_KIND_REMOVAL, ROW_KIND_MONITOR, ROW_KIND_TICKET, ROW_KIND_LANDING,
+		                               ROW_KIND_LANDED, ROW_KIND_FEED, ROW_KIND_GAP, ROW_KIND_DROP };
 	struct manifest_line line;
 	union row row;
 	(void)manifest_parse_line(key, id, (const char *)data, size, &line);

@@ -5,7 +5,8 @@
 #include "tests/support/unit.h"
 
 static const enum row_kind kinds[] = { ROW_KIND_STATE, ROW_KIND_STREAM, ROW_KIND_SEGMENT, ROW_KIND_IMPORT, ROW_KIND_REMOVAL,
-	                               ROW_KIND_DROP };
+	                               ROW_KIND_MONITOR, ROW_KIND_TICKET, ROW_KIND_LANDING, ROW_KIND_LANDED, ROW_KIND_FEED,
+	                               ROW_KIND_GAP, ROW_KIND_DROP };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 static union row
@@ -31,6 +32,26 @@ row_filled(enum row_kind kind)
 		break;
 	case ROW_KIND_REMOVAL:
 		r.removal = (struct removal_row){ 1, 2, 3, 4, 5 };
+		break;
+	case ROW_KIND_MONITOR:
+		r.monitor = (struct monitor_row){ .id = 4096, .state = MONITOR_QUARANTINED, .enrolled_ns = 1, .changed_ns = 2,
+			.noise_key = "noise", .sign_key = "sign", .ticket = "ticket", .name = "Roof_2.north-east", .reason = "a % b" };
+		break;
+	case ROW_KIND_TICKET:
+		r.ticket = (struct ticket_row){ .hash = "hash", .expires_ns = UINT64_MAX, .name = "a" };
+		break;
+	case ROW_KIND_LANDING:
+		r.landing = (struct landing_row){ 1, 2, SEGMENT_LOST, 3, 4 };
+		break;
+	case ROW_KIND_LANDED:
+		r.landed = (struct landed_row){ .stream = 1, .epoch = 2, .sequence = 3, .landing = 4, .at = 5, .front_bytes = 6,
+			.block_bytes = 7, .records = 8, .first_ns = 9, .last_ns = 10, .sampled = 1 };
+		break;
+	case ROW_KIND_FEED:
+		memset(&r.feed, 0xff, sizeof r.feed);
+		break;
+	case ROW_KIND_GAP:
+		r.gap = (struct gap_row){ 1, 2, 3, GAP_ARCHIVE, 4, 5, 6 };
 		break;
 	case ROW_KIND_DROP:
 		r.drop.id = 12;
