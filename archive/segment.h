@@ -55,6 +55,9 @@ enum err segment_create(struct segment_writer **out, const char *path, const str
                         const uint8_t key[SEGMENT_KEY_BYTES], const char *stream_name);
 /* Appends a block sealed under this key, which goes into the footer. */
 enum err segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES]);
+/* The same with the hash of the stored block, when who calls has made it already. */
+enum err segment_append_hashed(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES],
+                               const uint8_t hash[SEGMENT_HASH_BYTES]);
 /* Seals an encoded block under a fresh random key and appends it. */
 struct block_encoder;
 enum err segment_seal(struct segment_writer *w, struct block_encoder *e, struct block *b);
@@ -86,6 +89,17 @@ const struct segment_name   *segment_name_of(const struct segment *s);
 const struct segment_totals *segment_totals_of(const struct segment *s);
 const char                  *segment_stream_name(const struct segment *s);
 const struct block_info     *segment_blocks(const struct segment *s); /* segment_totals_of()->blocks of them */
+
+/* Up to SEGMENT_BLOCKS_MAX blocks of one stream that lie in landing files (archive/landing.h), read as if they were a
+ * segment's; every block is in the answer of each find below. Copies infos and keys; fd and path are borrowed until
+ * segment_close(). Sentences name path and offset. */
+struct landed_block {
+	const struct block_info *info;
+	const uint8_t *key;        /* BLOCK_KEY_BYTES */
+	int            fd;
+	const char    *path;
+};
+enum err segment_of_landed(struct segment **out, uint32_t stream, const struct landed_block *v, uint32_t n);
 
 /* Which blocks hold at least one record with an IPv4 address in [first, last] (host order), as source or destination, at
  * any place where libpcap's `host` could look, ARP included. */
