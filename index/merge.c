@@ -242,7 +242,7 @@ merge_landed(struct reception *r, struct feed *f, const struct feed_row *before,
 static bool
 is_damage(enum err e)
 {
-	return e == ERR_ABSENT || e == ERR_FORMAT || e == ERR_DENIED || e == ERR_UNSUPPORTED || e == ERR_LIMIT || e == END;
+	return e == ERR_ABSENT || e == ERR_FORMAT || e == ERR_DENIED || e == ERR_LIMIT || e == END;
 }
 
 /* An error that is not damage: index and system. */
