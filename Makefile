@@ -38,7 +38,7 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lpthread -lm
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
@@ -92,15 +92,18 @@ demo: deps all $(GEN)
 test: deps
 	@python3 tests/run.py
 
-## check    quick: include table, banned calls, layout, docs/format.md
-check: $(OUT)/format_doc
+## check    quick: include table, banned calls, layout, docs/format.md, docs/atoll.conf
+check: $(OUT)/format_doc $(OUT)/config_doc
 	@tests/check_includes.sh
 	@tests/check_source.py
 	@$(OUT)/format_doc docs/format.md | cmp -s - docs/format.md || \
 		{ echo "docs/format.md is behind the tables in the code: make docs"; exit 1; }
+	@$(OUT)/config_doc | cmp -s - docs/atoll.conf || \
+		{ echo "docs/atoll.conf is behind the table of base/config.h: make docs"; exit 1; }
 
-## docs     make the tables of docs/format.md again from those in the code
-docs: $(OUT)/format_doc
+## docs     make the tables of docs/format.md and docs/atoll.conf again from those in the code
+docs: $(OUT)/format_doc $(OUT)/config_doc
+	@$(OUT)/config_doc > $(OUT)/atoll.conf && cp $(OUT)/atoll.conf docs/atoll.conf
 	@$(OUT)/format_doc docs/format.md > $(OUT)/format.md && cp $(OUT)/format.md docs/format.md
 
 ## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
@@ -153,6 +156,9 @@ $(OUT)/atoll: $(call objects,$(TOOL_SOURCES)) $(LIBRARY) $(OUT)/sources
 
 $(OUT)/format_doc: $(OUT)/tests/docs/format_doc.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(OUT)/config_doc: $(OUT)/tests/docs/config_doc.o $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(OUT)/gen: $(call objects,$(GEN_SOURCES))
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lm

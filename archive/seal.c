@@ -109,3 +109,29 @@ unseal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *nam
 	bytes_of(name, ad);
 	return decrypt(key, ad, sizeof ad, page, p, n, out);
 }
+
+static void
+frame_nonce(uint64_t number, uint8_t nonce[NONCE_BYTES])
+{
+	store_le32(nonce, 0);
+	store_le64(nonce + 4, number);
+}
+
+void
+seal_frame(const uint8_t key[32], uint64_t number, const void *ad, size_t ad_bytes, const uint8_t *p, size_t n, uint8_t *out)
+{
+	uint8_t nonce[NONCE_BYTES];
+	frame_nonce(number, nonce);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, p, n, ad, ad_bytes, NULL, nonce, key);
+}
+
+enum err
+unseal_frame(const uint8_t key[32], uint64_t number, const void *ad, size_t ad_bytes, const uint8_t *p, size_t n, uint8_t *out)
+{
+	uint8_t nonce[NONCE_BYTES];
+	frame_nonce(number, nonce);
+	if (n < SEAL_TAG_BYTES ||
+	    crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, p, n, ad, ad_bytes, nonce, key) != 0)
+		return fail(ERR_DENIED, "not authentic (damaged, or another key)");
+	return OK;
+}

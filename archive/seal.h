@@ -40,4 +40,10 @@ enum err unseal_chunk(const uint8_t key[BLOCK_KEY_BYTES], const uint8_t header[B
 enum err unseal_page(const uint8_t key[SEGMENT_KEY_BYTES], const struct segment_name *name, uint32_t page,
                      const uint8_t *p, size_t n, uint8_t *out);
 
+/* For the wire (Noise's ChaChaPoly): the nonce is 32 zero bits and number, additional data may be NULL. Rules as above. */
+void     seal_frame(const uint8_t key[32], uint64_t number, const void *ad, size_t ad_bytes, const uint8_t *p, size_t n,
+                    uint8_t *out);
+enum err unseal_frame(const uint8_t key[32], uint64_t number, const void *ad, size_t ad_bytes, const uint8_t *p, size_t n,
+                      uint8_t *out);
+
 #endif

@@ -11,8 +11,8 @@
 
 /* n bytes to BASE32_CHARS(n) characters and a NUL. */
 void     base32_encode(char *text, const void *bytes, size_t n);
-/* Exactly n bytes from the whole text; upper case is taken too. ERR_FORMAT: another length, another character, or bits left over
- * that are not zero. bytes is then unchanged in no part that matters: do not use it. */
+/* Exactly n bytes from the whole text; upper case is taken too. ERR_FORMAT: another length or character, or bits left over
+ * that are not zero; bytes is then of no use. */
 enum err base32_decode(void *bytes, size_t n, const char *text);
 
 #endif

@@ -28,18 +28,18 @@
  * kB MB GB TB KiB MiB GiB TiB); duration (s m h d w); bool (yes no). "0" and "none" are no limit where the sentence
  * says so. */
 #define CONFIG_SETTINGS(F)                                                                                                       \
-	F(server, listen, address, "[::]:4780", "Where collectors connect; [::] is every address, IPv4 too.")                   \
-	F(server, metrics, address, "127.0.0.1:4781", "Where /metrics and /healthz are served, unencrypted; empty: not at all.") \
+	F(server, listen, address, "[::]:7713", "Where collectors connect; [::] is every address, IPv4 too.")                   \
+	F(server, metrics, address, "127.0.0.1:7714", "Where /metrics and /healthz are served, unencrypted; empty: not at all.") \
 	F(server, user, text, "atoll", "The user that the processes become when they are started by root.")                     \
-	F(limits, connections, count, "512", "Collectors connected at once, those not yet enrolled included.")                  \
-	F(limits, connections_per_address, count, "32", "Connections from one address (of IPv6: from one /64).")                \
+	F(limits, connections, count, "1024", "Connections of collectors at once.")                                             \
+	F(limits, connections_per_address, count, "256", "Connections from one address (IPv6: one /64) without a proven key; 0: no limit.") \
 	F(limits, monitor_rate, size, "0", "Bytes a second taken from one monitor, above which it has to wait; 0: no limit.")    \
 	F(limits, monitor_bytes, size, "0", "Stored bytes of one monitor, at which nothing more is taken from it; 0: no limit.") \
-	F(limits, handshakes_per_second, count, "200", "New connections answered a second; more wait.")                         \
+	F(limits, handshakes_per_second, count, "500", "New connections answered a second; more wait; 0: no limit.")            \
 	F(retention, age, duration, "0", "Records older than this are removed; 0: never.")                                      \
 	F(retention, stream_bytes, size, "0", "Stored bytes of one stream, above which its oldest records go; 0: no limit.")    \
-	F(retention, free_bytes, size, "5 GB", "With less free on the disk, the oldest records of the largest streams go; 0: never.") \
-	F(retention, stop_bytes, size, "1 GB", "With less free on the disk nothing is taken any more; reading goes on.")         \
+	F(retention, free_bytes, size, "0", "With less free on the disk, the oldest records of the largest streams go; 0: never.") \
+	F(retention, stop_bytes, size, "256 MB", "With less free on the disk nothing is taken any more; reading goes on.")         \
 	F(merge, age, duration, "1h", "What landed is merged into segments after this time at the latest.")
 
 struct config_address {
@@ -73,7 +73,7 @@ struct config {
 #undef F
 	struct config_stream *streams;
 	uint32_t              stream_count;
-	struct config_origin *origins; /* of each setting */
+	struct config_origin *origins; /* of each setting: config_walk() */
 };
 
 /* Reads path and its folder; NULL: CONFIG_PATH_DEFAULT when it is there, else nothing; then the environment (as environ; NULL:

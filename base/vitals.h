@@ -1,7 +1,8 @@
 /* Vitals: the numbers of a running server, by monitor, in one message: from the store process to the http process (/metrics)
  * and to `atoll monitors`. One table gives struct, bytes, metric and help.
  *
- *     message = "VTL1", server numbers, le32 count of monitors, monitors (number, state, name length, name, numbers)
+ *     message = "VTL1", server numbers, le32 count of monitors, monitors (number, state, name, reason: both with a
+ *               byte of length before, numbers)
  *
  * Numbers are le64 each, in the order of the table, so both ends must be of one build: the magic is changed with the tables.
  */
@@ -17,11 +18,12 @@
 #define VITALS_MAGIC        0x314c5456u /* "VTL1" */
 #define VITALS_MONITORS_MAX 4096u
 #define VITALS_NAME_BYTES   64u         /* with the NUL */
+#define VITALS_REASON_BYTES 256u        /* with the NUL */
 
 /* F(kind, name, metric, label, help). Kinds: counter (since the start of the store process, or ever), gauge, seconds (a
  * gauge in ns), offset (the same, signed), clock (ns since 1970, 0: never). Rows of one metric stand together. */
 #define VITALS_SERVER(F)                                                                                                         \
-	F(clock, started_ns, "start_time_seconds", "", "When the store process started, in seconds since 1970.")                 \
+	F(clock, started_ns, "start_time_seconds", "", "When the store process started; 0: no server runs.")                 \
 	F(gauge, sessions, "sessions", "", "Collectors connected now.")                                                          \
 	F(counter, handshakes, "handshakes_total", "result=\"ok\"", "Handshakes by result.")                                     \
 	F(counter, handshakes_failed, "handshakes_total", "result=\"failed\"", "")                                               \
@@ -69,7 +71,7 @@
 struct vitals_monitor {
 	uint32_t id;
 	uint8_t  state; /* enum monitor_state */
-	char     name[VITALS_NAME_BYTES];
+	char     name[VITALS_NAME_BYTES], reason[VITALS_REASON_BYTES]; /* reason: of a quarantine */
 	VITALS_MONITOR(VITALS_MEMBER)
 };
 

@@ -23,6 +23,7 @@ breaches=$(
 		allowed["api"] = "api base query/request.h"
 		owner["lmdb.h"] = "index"
 		owner["pcap.h"] = owner["pcap/pcap.h"] = owner["pcap/bpf.h"] = "ingest query"
+		owner["seccomp.h"] = "base"
 		owner["sqlite3.h"] = "query"
 		owner["microhttpd.h"] = "api"
 		owner["zstd.h"] = "archive ingest" # ingest: compressed trace files

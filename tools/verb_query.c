@@ -108,6 +108,12 @@ rows_notice(void *arg, const char *sentence)
 	selected_notice(((struct rows *)arg)->selected, sentence);
 }
 
+static enum listing
+listing_of(enum output output)
+{
+	return output == OUTPUT_TABLE ? LISTING_SHORT : LISTING_FIELDS;
+}
+
 /* A progress line would run into rows on the same terminal: only query --count shows one. */
 static enum err
 run_rows(struct selected *s, const struct given *g, enum output output)
@@ -120,7 +126,7 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 	if (output == OUTPUT_CSV)
 		print_csv_head();
 	struct records_sink sink = {
-		.listing = output == OUTPUT_TABLE,
+		.listing = listing_of(output),
 		.record = print_record,
 		.notice = rows_notice,
 		.arg = &out,
@@ -235,7 +241,7 @@ static enum err
 run_explain(struct selected *s, bool count_only, enum output output, bool as_json)
 {
 	unsigned columns = filter_columns(s->filter) |
-	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, output == OUTPUT_TABLE));
+	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, listing_of(output)));
 	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;
