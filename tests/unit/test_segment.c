@@ -795,13 +795,13 @@ open_with_entry(size_t at, unsigned bytes, uint64_t add)
 	size_t trailer = n - SEGMENT_TRAILER_BYTES, main_at = load_le64(p + trailer + 32), main_bytes = load_le32(p + trailer + 40);
 	uint8_t *main = malloc(main_bytes);
 	assert_non_null(main);
-	okay(unseal(key, &name, SEAL_FOOTER, 0, p + main_at, main_bytes, main));
+	okay(unseal_page(key, &name, 0, p + main_at, main_bytes, main));
 	if (bytes == 8)
 		store_le64(main + at, load_le64(main + at) + add);
 	else
 		store_le32(main + at, load_le32(main + at) + (uint32_t)add);
-	seal(key, &name, SEAL_FOOTER, 0, main, main_bytes - SEAL_TAG_BYTES, p + main_at);
-	seal(key, &name, SEAL_FOOTER, SEGMENT_MAIN_COPY, main, main_bytes - SEAL_TAG_BYTES, p + main_at + main_bytes);
+	seal_page(key, &name, 0, main, main_bytes - SEAL_TAG_BYTES, p + main_at);
+	seal_page(key, &name, SEGMENT_MAIN_COPY, main, main_bytes - SEAL_TAG_BYTES, p + main_at + main_bytes);
 	write_file(p, n);
 	free(main);
 	free(p);
@@ -815,7 +815,7 @@ refuses_a_directory_whose_pages_overlap_or_leave_gaps(void **state)
 {
 	(void)state;
 	/* totals, name, one block; then a count before each table, and a page each of IPv4 addresses, (none of IPv6,) ports */
-	const size_t ip4 = 48 + 2 + 4 + 80 + 4, port = ip4 + 32 + 4 + 4;
+	const size_t ip4 = 48 + 2 + 4 + BLOCK_ENTRY_BYTES + 4, port = ip4 + 32 + 4 + 4;
 	okay(open_with_entry(ip4, 8, 0)); /* as it was */
 	static const struct { size_t at; unsigned bytes; } fields[] = { { 16, 8 }, { 24, 4 } }; /* at, sealed_bytes */
 	static const uint64_t add[] = { 1, UINT64_MAX, 16, (uint64_t)-16, 1 << 20, UINT64_C(1) << 31 };
