@@ -55,6 +55,9 @@ enum err segment_create(struct segment_writer **out, const char *path, const str
                         const uint8_t key[SEGMENT_KEY_BYTES], const char *stream_name);
 /* Appends a block sealed under this key, which goes into the footer. */
 enum err segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES]);
+/* The same with the hash of the stored block, when who calls has made it already. */
+enum err segment_append_hashed(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES],
+                               const uint8_t hash[SEGMENT_HASH_BYTES]);
 /* Seals an encoded block under a fresh random key and appends it. */
 struct block_encoder;
 enum err segment_seal(struct segment_writer *w, struct block_encoder *e, struct block *b);
@@ -87,6 +90,17 @@ const struct segment_totals *segment_totals_of(const struct segment *s);
 const char                  *segment_stream_name(const struct segment *s);
 const struct block_info     *segment_blocks(const struct segment *s); /* segment_totals_of()->blocks of them */
 
+/* Up to SEGMENT_BLOCKS_MAX blocks of one stream that lie in landing files (archive/landing.h), read as if they were a
+ * segment's; every block is in the answer of each find below. Copies infos and keys; fd and path are borrowed until
+ * segment_close(). Sentences name path and offset. */
+struct landed_block {
+	const struct block_info *info;
+	const uint8_t *key;        /* BLOCK_KEY_BYTES */
+	int            fd;
+	const char    *path;
+};
+enum err segment_of_landed(struct segment **out, uint32_t stream, const struct landed_block *v, uint32_t n);
+
 /* Which blocks hold at least one record with an IPv4 address in [first, last] (host order), as source or destination, at
  * any place where libpcap's `host` could look, ARP included. */
 enum err segment_find_ip4(struct segment *s, uint32_t first, uint32_t last, uint64_t *blocks);
@@ -114,8 +128,9 @@ void     block_decoder_close(struct block_decoder **d);
  * ERR_FORMAT names segment file, block and column. bytes_read (may be NULL) grows by what was read from the file. */
 enum err segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
                       const struct batch **out, uint64_t *bytes_read);
-/* The same, when only rows of selected conversations are wanted: others may hold anything in wire_len, dir and tcp_flags, unless
- * these were loaded before without a selection. BATCH_SELECTED gives batch.selected. */
+/* The same, when only rows of selected conversations are wanted: others may hold anything in wire_len, dir, tcp_flags,
+ * BATCH_CAP_LEN, BATCH_IP and BATCH_TCP, unless these were loaded before without a selection. BATCH_SELECTED gives
+ * batch.selected. */
 struct selection;
 enum err segment_load_selected(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
                                const struct selection *sel, const struct batch **out, uint64_t *bytes_read);

@@ -34,6 +34,10 @@ struct segment {
 	char fault[ERR_TEXT_BYTES];  /* see segment_fault() */
 	struct table tables[TABLE_COUNT];
 	struct unpacker *unpacker;
+	struct {
+		int fd;
+		const char *path;
+	} *landed;                   /* where each block lies, when they lie in landing files */
 	uint32_t *ip4;               /* once asked for */
 	uint8_t (*ip6)[16];
 };
@@ -243,30 +247,72 @@ segment_read(struct segment *s)
 	return e == OK ? unpacker_open(&s->unpacker) : e;
 }
 
+/* NULL: no memory. */
+static struct segment *
+segment_new(void)
+{
+	struct segment *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	s->serial = block_serials(SEGMENT_BLOCKS_MAX);
+	s->fd = -1;
+	s->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
+	if (!s->key) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
 enum err
 segment_open(struct segment **out, const char *path, const uint8_t key[SEGMENT_KEY_BYTES])
 {
 	if (strlen(path) >= PATH_BYTES)
 		return fail(ERR_LIMIT, "%s: path too long", path);
 	TRY(seal_start());
-	struct segment *s = calloc(1, sizeof *s);
+	struct segment *s = segment_new();
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
-	s->serial = block_serials(SEGMENT_BLOCKS_MAX);
-	s->fd = -1;
 	memcpy(s->path, path, strlen(path) + 1);
-	s->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
-	enum err e = OK;
-	if (s->key)
-		memcpy(s->key, key, SEGMENT_KEY_BYTES);
-	else
-		e = fail(ERR_NOMEM, "out of memory");
-	if (e == OK)
-		e = segment_read(s);
+	memcpy(s->key, key, SEGMENT_KEY_BYTES);
+	enum err e = segment_read(s);
 	if (e != OK) {
 		segment_close(&s);
 		return e;
 	}
+	*out = s;
+	return OK;
+}
+
+/* Without tables and with all blocks opaque: so each is in every answer. */
+enum err
+segment_of_landed(struct segment **out, uint32_t stream, const struct landed_block *v, uint32_t n)
+{
+	assert(n >= 1 && n <= SEGMENT_BLOCKS_MAX);
+	TRY(seal_start());
+	struct segment *s = segment_new();
+	if (!s || !(s->landed = calloc(n, sizeof *s->landed))) {
+		segment_close(&s);
+		return fail(ERR_NOMEM, "out of memory");
+	}
+	struct segment_totals *t = &s->totals;
+	t->first_ns = UINT64_MAX;
+	s->opaque = UINT64_MAX;
+	s->name.stream = stream;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct block_info *info = v[i].info;
+		s->landed[i].fd = v[i].fd;
+		s->landed[i].path = v[i].path;
+		s->blocks[i] = *info;
+		memcpy(block_key(s, i), v[i].key, BLOCK_KEY_BYTES);
+		t->first_ns = info->first_ns < t->first_ns ? info->first_ns : t->first_ns;
+		t->last_ns = info->last_ns > t->last_ns ? info->last_ns : t->last_ns;
+		t->records += info->records;
+		t->wire_bytes += info->wire_bytes;
+		t->captured_bytes += info->captured_bytes;
+		t->file_bytes += info->stored_bytes;
+	}
+	t->blocks = n;
 	*out = s;
 	return OK;
 }
@@ -283,6 +329,7 @@ segment_close(struct segment **out)
 	free_tables(s);
 	free(s->ip4);
 	free(s->ip6);
+	free(s->landed);
 	free(s);
 	*out = NULL;
 }
@@ -513,6 +560,7 @@ segment_check_index(struct segment *s)
 {
 	uint8_t leaves[SEGMENT_BLOCKS_MAX + 1][SEGMENT_HASH_BYTES], root[SEGMENT_HASH_BYTES];
 	struct posting v[POSTINGS_PAGE];
+	assert(!s->landed);
 	for (unsigned t = 0; t < TABLE_COUNT; t++)
 		for (uint32_t i = 0; i < s->tables[t].count; i++) {
 			uint32_t n = 0;
@@ -541,9 +589,20 @@ stored_block(const struct segment *s, uint32_t block)
 		.serial = s->serial + block,
 		.info = &s->blocks[block],
 		.key = block_key(s, block),
-		.fd = s->fd,
-		.path = s->path,
+		.fd = s->landed ? s->landed[block].fd : s->fd,
+		.path = s->landed ? s->landed[block].path : s->path,
 	};
+}
+
+static enum err
+block_outcome(const struct segment *s, uint32_t block, enum err e)
+{
+	if (e == OK)
+		return OK;
+	if (s->landed)
+		return fail_prefix(e, "%s: block at byte %llu: ", s->landed[block].path,
+		                   (unsigned long long)s->blocks[block].at);
+	return fail_prefix(e, "%s: block %u: ", s->path, block);
 }
 
 enum err
@@ -551,7 +610,7 @@ segment_cost(struct segment *s, uint32_t block, unsigned columns, uint64_t *byte
 {
 	struct stored_block b = stored_block(s, block);
 	enum err e = block_cost(&b, columns, bytes);
-	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+	return block_outcome(s, block, e);
 }
 
 enum err
@@ -560,7 +619,7 @@ segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigne
 {
 	struct stored_block b = stored_block(s, block);
 	enum err e = block_load(d, &b, columns, out, bytes_read);
-	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+	return block_outcome(s, block, e);
 }
 
 enum err
@@ -569,7 +628,7 @@ segment_load_selected(struct segment *s, uint32_t block, struct block_decoder *d
 {
 	struct stored_block b = stored_block(s, block);
 	enum err e = block_load_selected(d, &b, columns, sel, out, bytes_read);
-	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+	return block_outcome(s, block, e);
 }
 
 enum err
@@ -577,5 +636,5 @@ segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d)
 {
 	struct stored_block b = stored_block(s, block);
 	enum err e = block_check(d, &b);
-	return e == OK ? OK : fail_prefix(e, "%s: block %u: ", s->path, block);
+	return block_outcome(s, block, e);
 }

@@ -134,7 +134,8 @@ note_postings(struct segment_writer *w, const struct block *b, uint64_t bit)
 }
 
 enum err
-segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES])
+segment_append_hashed(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES],
+                      const uint8_t hash[SEGMENT_HASH_BYTES])
 {
 	assert(w->block_count < SEGMENT_BLOCKS_MAX);
 	uint64_t bit = (uint64_t)1 << w->block_count;
@@ -145,7 +146,7 @@ segment_append(struct segment_writer *w, const struct block *b, const uint8_t ke
 	*info = b->info;
 	info->at = w->at;
 	info->stored_bytes = b->stored_bytes;
-	crypto_generichash(info->hash, sizeof info->hash, b->stored, b->stored_bytes, NULL, 0);
+	memcpy(info->hash, hash, sizeof info->hash);
 	w->at += b->stored_bytes;
 	w->opaque |= b->opaque ? bit : 0;
 	struct segment_totals *t = &w->totals;
@@ -159,6 +160,14 @@ segment_append(struct segment_writer *w, const struct block *b, const uint8_t ke
 	t->wire_bytes += info->wire_bytes;
 	t->captured_bytes += info->captured_bytes;
 	return OK;
+}
+
+enum err
+segment_append(struct segment_writer *w, const struct block *b, const uint8_t key[BLOCK_KEY_BYTES])
+{
+	uint8_t hash[SEGMENT_HASH_BYTES];
+	crypto_generichash(hash, sizeof hash, b->stored, b->stored_bytes, NULL, 0);
+	return segment_append_hashed(w, b, key, hash);
 }
 
 enum err

@@ -32,6 +32,26 @@
 #define SESSION_ANSWER_BYTES     (4 * (2 + WIRE_SMALL_FRAME_BYTES_MAX)) /* the same of an archive: ~200 acknowledgements */
 #define SESSION_KEEP_BYTES       (1u << 20)    /* a receive buffer that grew beyond this is given back once it is empty */
 
+/* A collector (ingest/spool.h, sender.h, capture.h, collector.h). At full rate all of it stays below 64 MiB resident. */
+#define SPOOL_BYTES_DEFAULT      (1ull << 30)  /* two minutes of 1 M packets/s without an archive */
+#define SPOOL_BYTES_MIN          (1u << 20)
+#define SPOOL_FILE_BYTES         (16u << 20)   /* a file is closed above this, or an eighth of the spool: what is
+                                                * freed or dropped at once */
+#define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
+#define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
+#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. They stay in the spool, not in memory */
+#define SENDER_FLIGHT_MAX        4096u         /* parcels sent and not acknowledged */
+#define SENDER_RETRY_MIN_NS      1000000000u   /* a lost connection is made again after 1 s, 2 s, ... */
+#define SENDER_RETRY_MAX_NS      60000000000u
+#define SENDER_CONNECT_NS        10000000000u  /* an address that does not answer */
+#define SENDER_REPORT_NS         1000000000u
+#define CAPTURE_INTERFACES_MAX   16u           /* in one process */
+#define CAPTURE_RING_BYTES       (32u << 20)   /* of all interfaces together: half of the 64 MiB that a collector may have; at
+                                                * 300,000 packets/s of ~200 bytes with their ring headers half a second */
+#define CAPTURE_FRAMES_BYTES     (9u << 20)    /* captured bytes in all buffers of a collector: live, they close blocks early */
+#define COLLECTOR_BLOCK_NS       1000000000u   /* a block of a live capture is closed when it is so old */
+#define SAMPLING_RATE_MAX        65536u        /* one in so many */
+
 /* A segment: the unit of commit, of keys and of deletion. */
 #define SEGMENT_BLOCKS_MAX 64u             /* a set of blocks is one 64-bit word */
 #define SEGMENT_BYTES_MAX  (256u << 20)    /* stored; a segment is cut early when its blocks reach this */
@@ -47,6 +67,8 @@
 
 /* A filter expression, and what is made of it. */
 #define FILTER_TEXT_BYTES_MAX 65536u       /* more than FILTER_TERMS_MAX hosts */
+#define FILTER_TREE_TEXT_BYTES     4096u   /* written out again, in longer words: at first, and */
+#define FILTER_TREE_TEXT_BYTES_MAX (32u * FILTER_TEXT_BYTES_MAX) /* at most */
 #define FILTER_DEPTH_MAX      200u         /* nested parentheses and nots: bounds the recursion */
 #define FILTER_TERMS_MAX      256u         /* primitives; libpcap takes 5 s to compile 1000 hosts */
 #define FILTER_OPTIMISED_WORDS_MAX 300u    /* 100 hosts: a longer expression is not given to libpcap's optimiser */

@@ -210,7 +210,7 @@ restrict_resources(const struct sandbox *s)
 	if (s->files)
 		TRY(limit(RLIMIT_NOFILE, s->files, "descriptors"));
 	if (s->memory_bytes && !PROGRAM_IS_SANITIZED) /* sanitizers map terabytes */
-		TRY(limit(RLIMIT_AS, s->memory_bytes, "address space"));
+		TRY(limit(RLIMIT_DATA, s->memory_bytes, "memory"));
 	/* a file that it may not open it can not write either; what it has open (a log) is the parent's choice */
 	return OK;
 }

@@ -37,7 +37,7 @@ struct sandbox {
 	unsigned           calls;        /* enum sandbox_calls */
 	const char *const *read;         /* files and folders with all below; NULL-ended; NULL: none */
 	const char *const *change;       /* the same, to change, make and remove there too */
-	uint64_t           memory_bytes; /* address space; 0: no limit */
+	uint64_t           memory_bytes; /* of its own: heap and private mappings, not mapped files; 0: no limit */
 	uint64_t           files;        /* descriptors; 0: as many as now */
 	bool               off;          /* the operator wants none, to debug: said in the log */
 };

@@ -260,10 +260,12 @@ run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const s
 }
 
 unsigned
-records_columns(const struct plan *p, bool listing)
+records_columns(const struct plan *p, enum listing listing)
 {
 	/* Records that are merged outlive their block's batch. */
-	return listing && plan_streams_used(p) <= 1 ? LISTING_COLUMNS : RECORD_COLUMNS;
+	if (listing == LISTING_NONE || plan_streams_used(p) > 1)
+		return RECORD_COLUMNS;
+	return listing == LISTING_SHORT ? LISTING_COLUMNS : FIELDS_COLUMNS;
 }
 
 enum err
