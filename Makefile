@@ -38,11 +38,11 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lmicrohttpd -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
-PARTS ?= base ingest archive index query
+PARTS ?= base ingest archive index query api
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
 TOOL_SOURCES    := $(wildcard tools/*.c)
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
@@ -123,9 +123,17 @@ torture: all $(GEN) $(SHIMS)
 ## unit     build the unit tests, the generator and the shims, run nothing
 unit: $(UNIT) $(GEN) $(SHIMS)
 
-## install  into DESTDIR/PREFIX/bin
+## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
+	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
+	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@for unit in atoll atoll-collect; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/$$unit.service \
+			> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service && \
+		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; \
+	done
 
 ## clean    remove what was built
 clean:
