@@ -141,7 +141,7 @@ static const uint8_t *
 known_key(const struct keeper *k, const uint8_t sealed[PARCEL_SEALED_KEY_BYTES])
 {
 	for (uint32_t i = 0; i < KEEPER_KEYS; i++)
-		if (memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
+		if (sodium_memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
 			return k->secrets->keys[i].key;
 	return NULL;
 }
