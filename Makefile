@@ -38,11 +38,11 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lmicrohttpd -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
-PARTS ?= base ingest archive index query
+PARTS ?= base ingest archive index query api
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
 TOOL_SOURCES    := $(wildcard tools/*.c)
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
