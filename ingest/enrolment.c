@@ -83,7 +83,7 @@ adopt(struct identity *id, const uint8_t archive[16], const uint8_t ingest[32], 
 {
 	memcpy(id->archive, archive, sizeof id->archive);
 	memcpy(id->ingest, ingest, sizeof id->ingest);
-	snprintf(id->monitor, sizeof id->monitor, "%s", monitor);
+	snprintf(id->monitor, sizeof id->monitor, "%.63s", monitor); /* MONITOR_NAME_BYTES of the archive */
 	id->enrolled = true;
 }
 
