@@ -60,6 +60,8 @@
 #define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
 #define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
 #define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
+#define SEGMENT_ADDRESSES_FULL (512u << 10) /* distinct ones, at which a segment is cut: bounds the writer at 50 MB */
+#define SEGMENT_ADDRESSES_MAX  (SEGMENT_ADDRESSES_FULL + 2 * BLOCK_RECORDS_MAX) /* its last block adds two a record */
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
