@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/interrupt.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -501,6 +502,7 @@ supervise(const struct supervision *s)
 	}
 	TRY(watch_signals(&p));
 	notify_init(&p.notify);
+	p.stopping = interrupt_seen(); /* before signals were watched here */
 	for (unsigned i = 0; i < s->count && !p.stopping; i++)
 		if (start(&p, i) != OK)
 			fail_start(&p, ERR_IO, err_text());
