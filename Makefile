@@ -131,10 +131,18 @@ torture: all $(GEN) $(SHIMS)
 ## unit     build the unit tests, the generator and the shims, run nothing
 unit: $(UNIT) $(GEN) $(SHIMS)
 
-## install  into DESTDIR/PREFIX/bin
+## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
 	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
+	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
+	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@for unit in atoll atoll-collect; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/$$unit.service \
+			> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service && \
+		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; \
+	done
 
 ## clean    remove what was built
 clean:
