@@ -15,7 +15,7 @@ from collections import Counter
 from kit import traces as t
 from kit.results import ATOLL, OUT, SHIM, gen, run
 
-COLLECT = os.environ.get("ATOLL_COLLECT") or os.path.join(OUT, "atoll-collect")
+COLLECT = os.environ.get("COLLECT") or os.path.join(OUT, "atoll-collect")
 ROOT = os.geteuid() == 0
 UP_SECONDS = 20
 HOUR = 3600 * t.NS
