@@ -52,6 +52,7 @@ BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/bench_
 SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
 GEN_SOURCES := $(wildcard tests/gen/*.c)
 GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
+PAGES := docs/format.md docs/wire.md
 
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIBRARY := $(OUT)/libatoll.a
@@ -92,19 +93,19 @@ demo: deps all $(GEN)
 test: deps
 	@python3 tests/run.py
 
-## check    quick: include table, banned calls, layout, docs/format.md, docs/atoll.conf
+## check    quick: include table, banned calls, layout, docs/format.md, docs/wire.md, docs/atoll.conf
 check: $(OUT)/format_doc $(OUT)/config_doc
 	@tests/check_includes.sh
 	@tests/check_source.py
-	@$(OUT)/format_doc docs/format.md | cmp -s - docs/format.md || \
-		{ echo "docs/format.md is behind the tables in the code: make docs"; exit 1; }
+	@for page in $(PAGES); do $(OUT)/format_doc $$page | cmp -s - $$page || \
+		{ echo "$$page is behind the tables in the code: make docs"; exit 1; }; done
 	@$(OUT)/config_doc | cmp -s - docs/atoll.conf || \
 		{ echo "docs/atoll.conf is behind the table of base/config.h: make docs"; exit 1; }
 
-## docs     make the tables of docs/format.md and docs/atoll.conf again from those in the code
+## docs     make the tables of docs/format.md, docs/wire.md and docs/atoll.conf again from those in the code
 docs: $(OUT)/format_doc $(OUT)/config_doc
 	@$(OUT)/config_doc > $(OUT)/atoll.conf && cp $(OUT)/atoll.conf docs/atoll.conf
-	@$(OUT)/format_doc docs/format.md > $(OUT)/format.md && cp $(OUT)/format.md docs/format.md
+	@for page in $(PAGES); do $(OUT)/format_doc $$page > $(OUT)/page.md && cp $(OUT)/page.md $$page || exit 1; done
 
 ## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
 bench: deps all $(GEN) $(BENCH)

@@ -287,7 +287,7 @@ section_line(struct loading *l, char *line)
 		}
 	const char *near = nearest_section(line);
 	human_text(shown, sizeof shown, line);
-	if (strcmp(line, "stream") == 0)
+	if (strncmp(line, "stream", 6) == 0 && (line[6] == 0 || line[6] == ' '))
 		fault(l, "the section of a stream is written [stream \"NAME\"]");
 	else
 		fault(l, "there is no section [%s]%s%s%s", shown, near ? "; did you mean [" : "", near ? near : "", near ? "]?" : "");

@@ -24,9 +24,8 @@
 #define CONFIG_FILES_MAX      64u       /* in the folder */
 #define CONFIG_STREAMS_MAX    4096u     /* sections [stream "NAME"] */
 
-/* F(section, key, type, default, sentence). Types: text; address (HOST:PORT, [IP6]:PORT; empty: none); count; size (bytes, or with
- * kB MB GB TB KiB MiB GiB TiB); duration (s m h d w); bool (yes no). "0" and "none" are no limit where the sentence
- * says so. */
+/* F(section, key, type, default, sentence). Types: text; address (HOST:PORT, [IP6]:PORT; empty: none); count; size and duration
+ * (base/amount.h); bool (yes, no). */
 #define CONFIG_SETTINGS(F)                                                                                                       \
 	F(server, listen, address, "[::]:7713", "Where collectors connect; [::] is every address, IPv4 too.")                   \
 	F(server, metrics, address, "127.0.0.1:7714", "Where /metrics and /healthz are served, unencrypted; empty: not at all.") \

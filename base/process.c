@@ -199,6 +199,7 @@ struct parent {
 	enum err      outcome;
 	char          sentence[ERR_TEXT_BYTES];
 	uint64_t      alive_ns;
+	unsigned      restarts;
 };
 
 static void
@@ -227,8 +228,8 @@ link_two(struct parent *p, unsigned a, unsigned b)
 		kill(p->wards[a].pid, SIGKILL); /* tried again with its restart */
 		return;
 	}
-	bool good = post_send(p->wards[a].post, POST_LINK, b, 0, NULL, 0, pair[0]);
-	good = post_send(p->wards[b].post, POST_LINK, a, 0, NULL, 0, pair[1]) && good;
+	bool good = post_send(p->wards[a].post, POST_LINK, b, p->restarts, NULL, 0, pair[0]);
+	good = post_send(p->wards[b].post, POST_LINK, a, p->restarts, NULL, 0, pair[1]) && good;
 	close(pair[0]);
 	close(pair[1]);
 	if (!good)
@@ -354,6 +355,7 @@ reap(struct parent *p, unsigned i, int status)
 		fail_start(p, e, why);
 	} else {
 		plan_restart(w, clock_now());
+		p->restarts++;
 		log_line(LOG_FAILED, "%s %s; it starts again in %u ms", name, words, (unsigned)(w->delay_ns / 1000000));
 	}
 	tell_status(p);
@@ -379,8 +381,8 @@ stop_some(struct parent *p, uint64_t now)
 			continue;
 		if (w->stop_ns == 0) {
 			w->stop_ns = now;
-			if (!post_send(w->post, POST_STOP, 0, 0, NULL, 0, -1))
-				kill(w->pid, SIGKILL);
+			bool told = post_send(w->post, POST_STOP, 0, 0, NULL, 0, -1);
+			kill(w->pid, told ? SIGTERM : SIGKILL); /* a role may watch for it (base/interrupt.h) instead */
 		} else if (!w->killed && now - w->stop_ns >= PROCESS_STOP_NS) {
 			w->killed = true;
 			log_line(LOG_WARNED, "%s does not end: killed", p->s->roles[i].name);

@@ -77,6 +77,7 @@ enum err catalogue_next_landed_of(struct catalogue *c, uint32_t stream, struct l
 enum err catalogue_feed(struct catalogue *c, uint32_t stream, bool merged, struct feed_row *row);
 enum err catalogue_next_feed(struct catalogue *c, bool merged, struct feed_row *row);
 enum err catalogue_next_gap(struct catalogue *c, struct gap_row *row);
+enum err catalogue_next_merged_gap(struct catalogue *c, struct gap_row *row); /* of those that the manifest has */
 
 /* The segments of a stream that can hold a record in [from_ns, until_ns), by first_ns, then id: zero *row and call until
  * END. Segments being deleted are passed over; lost ones are given (state SEGMENT_LOST: say so, they are missing from the

@@ -201,6 +201,25 @@ catalogue_next_gap(struct catalogue *c, struct gap_row *row)
 }
 
 enum err
+catalogue_next_merged_gap(struct catalogue *c, struct gap_row *row)
+{
+	struct feed_row feed = { 0 };
+	enum err e;
+	while ((e = catalogue_next_gap(c, row)) == OK) {
+		if (feed.stream != row->stream) {
+			e = catalogue_feed(c, row->stream, true, &feed);
+			if (e != OK && e != ERR_ABSENT)
+				return e;
+			if (e == ERR_ABSENT)
+				feed = (struct feed_row){ .stream = row->stream };
+		}
+		if (row->epoch < feed.epoch || (row->epoch == feed.epoch && row->sequence <= feed.sequence))
+			return OK;
+	}
+	return e;
+}
+
+enum err
 catalogue_put_gap(struct catalogue *c, const struct gap_row *row)
 {
 	struct key k = key_gap(row);

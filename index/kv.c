@@ -389,7 +389,9 @@ update_once(struct kv *kv, kv_change *change, void *arg, bool *full)
 	int rc = mdb_txn_commit(kv->txn);
 	kv->txn = NULL;
 	*full = rc == MDB_MAP_FULL;
-	if (rc != 0 && !*full)
+	/* A full disk is met while pages that nothing refers to yet are written: the transaction is as if it had not been. Were
+	 * it met later, LMDB would refuse the next one (MDB_PANIC). */
+	if (rc != 0 && !*full && rc != ENOSPC && rc != EDQUOT)
 		kv->stopped = true;
 	return rc ? kv_fail(kv, rc, "commit") : OK;
 }

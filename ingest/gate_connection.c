@@ -82,6 +82,7 @@ connection_close(struct gate *g, struct connection *c, const char *reason)
 	} else {
 		log_braked(&g->ends, LOG_TRACED, "connection from %s ended: %s", c->address, reason);
 	}
+	g->numbers.handshakes_failed += !c->proved;
 	gate_parcels_drop(g, c);
 	session_close(&c->session);
 	close(c->fd);
@@ -191,6 +192,7 @@ take_report(struct gate *g, struct connection *c, const struct wire_report *in)
 static bool
 take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 {
+	g->numbers.handshakes += !c->proved;
 	c->proved = true;
 	if (m->type == WIRE_TYPE_ENROL)
 		return take_enrol(g, c, &m->enrol);
@@ -268,6 +270,7 @@ take_event(struct gate *g, struct connection *c)
 		log_braked(&g->strangers, LOG_WARNED, "%s: key %s is refused: %s", c->address, key, wire_refusal_name(event.refusal));
 		snprintf(c->reason, sizeof c->reason, "refused: %s", wire_refusal_name(event.refusal));
 		c->proved = true;
+		g->numbers.handshakes_failed++;
 		c->closing_ns = g->now_ns + GATE_CLOSING_NS;
 		break;
 	}

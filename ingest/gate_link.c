@@ -12,6 +12,7 @@ void
 gate_link_open(struct gate *g, int fd)
 {
 	gate_link_lost(g);
+	memset(&g->told_numbers, 0, sizeof g->told_numbers);
 	channel_init(&g->store, fd, ARRIVAL_MESSAGE_BYTES, GATE_LINK_BYTES_MAX);
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u64 = GATE_TAG_STORE };
 	if (epoll_ctl(g->epoll, EPOLL_CTL_ADD, fd, &e) < 0)

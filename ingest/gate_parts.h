@@ -85,6 +85,8 @@ struct gate {
 	uint32_t count, serial;
 	uint64_t pending_bytes;
 	struct block_examiner *examiner;
+	struct arrival_numbers numbers, told_numbers;
+	uint64_t numbers_ns;
 	struct log_brake refusals, strangers, ends;
 };
 

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "query/landed.h"
+
+#define SNAPSHOTS_MAX 16u /* taken until one holds still: each time a whole landing file was merged while planning */
 
 struct plan {
 	struct archive *archive;
@@ -15,10 +18,13 @@ struct plan {
 		struct segment_row row;
 		uint32_t stream;
 		struct plan_said said;
+		struct segment *landed;      /* no segment's row: blocks in landing files */
+		char *fault;                 /* of these */
 	} *candidates;
 	uint32_t candidate_count, candidate_room, next;
 	struct span narrowed;
 	struct plan_counts counts;
+	struct landed_files landings;
 };
 
 /* --- streams --- */
@@ -141,13 +147,70 @@ find_segments(struct plan *p, struct catalogue *c, uint32_t stream)
 	return e == END ? OK : e;
 }
 
+/* --- landed blocks --- */
+
+struct adding {
+	struct plan *plan;
+	uint32_t stream, first; /* first candidate of this stream */
+};
+
+/* Puts it behind those of the stream that start earlier or at the same time. */
 static enum err
-find_all(struct plan *p, struct catalogue *c)
+add_landed(void *arg, struct landed_part *part)
+{
+	struct adding *adding = arg;
+	struct plan *p = adding->plan;
+	struct segment_row row = { .stream = p->streams[adding->stream].id, .first_ns = part->first_ns, .last_ns = part->last_ns,
+		                   .records = part->records };
+	TRY(add_candidate(p, &row, adding->stream));
+	uint32_t at = p->candidate_count - 1;
+	struct candidate c = p->candidates[at];
+	c.landed = part->segment;
+	c.fault = part->fault;
+	for (; at > adding->first && p->candidates[at - 1].row.first_ns > c.row.first_ns; at--)
+		p->candidates[at] = p->candidates[at - 1];
+	p->candidates[at] = c;
+	return OK;
+}
+
+static enum err
+find_landed(struct plan *p, uint32_t stream, uint32_t first, bool final)
+{
+	struct adding adding = { p, stream, first };
+	struct landed_counts counts = { 0 };
+	TRY(landed_find(&p->landings, p->archive, p->streams[stream].id, &p->request.span, final, &counts, add_landed, &adding));
+	p->counts.segments_missing += counts.missing;
+	p->counts.blocks += counts.blocks_by_time;
+	p->counts.blocks_by_time += counts.blocks_by_time;
+	p->counts.landed_blocks += counts.blocks;
+	p->counts.landed_records += counts.records;
+	p->counts.landed_bytes += counts.bytes;
+	return OK;
+}
+
+static enum err
+find_all(struct plan *p, struct catalogue *c, bool final)
 {
 	TRY(find_streams(p, c));
-	for (uint32_t i = 0; i < p->stream_count; i++)
+	for (uint32_t i = 0; i < p->stream_count; i++) {
+		uint32_t first = p->candidate_count;
 		TRY(find_segments(p, c, i));
+		TRY(find_landed(p, i, first, final));
+	}
 	return OK;
+}
+
+static void
+forget_all(struct plan *p)
+{
+	for (uint32_t i = 0; i < p->candidate_count; i++) {
+		segment_close(&p->candidates[i].landed);
+		free(p->candidates[i].fault);
+	}
+	landed_files_fini(&p->landings);
+	p->candidate_count = 0;
+	p->stream_count = 0;
+	p->counts = (struct plan_counts){ 0 };
 }
 
 enum err
@@ -160,9 +223,13 @@ plan_open(struct plan **out, struct archive *a, const struct request *r)
 	p->request = *r;
 	p->narrowed = r->span;
 	struct catalogue *c = archive_catalogue(a);
-	enum err e = catalogue_begin(c);
-	if (e == OK) {
-		e = find_all(p, c);
+	enum err e = ERR_BUSY;
+	for (unsigned i = 1; i <= SNAPSHOTS_MAX && e == ERR_BUSY; i++) {
+		forget_all(p);
+		e = catalogue_begin(c);
+		if (e != OK)
+			break;
+		e = find_all(p, c, i == SNAPSHOTS_MAX);
 		catalogue_end(c);
 	}
 	if (e != OK) {
@@ -178,6 +245,7 @@ plan_close(struct plan **p)
 {
 	if (!*p)
 		return;
+	forget_all(*p);
 	free((*p)->streams);
 	free((*p)->candidates);
 	free(*p);
@@ -301,7 +369,16 @@ open_candidate(struct plan *p, struct candidate *c, struct plan_segment **out)
 	s->span = p->narrowed;
 	if (c->row.hidden_until_ns > s->span.from_ns)
 		s->span.from_ns = c->row.hidden_until_ns;
-	enum err e = archive_open_segment(p->archive, &c->row, &s->segment);
+	enum err e = OK;
+	s->landed = c->landed || c->fault;
+	if (!s->landed)
+		e = archive_open_segment(p->archive, &c->row, &s->segment);
+	else if (c->landed)
+		s->segment = c->landed;
+	else
+		e = fail(ERR_FORMAT, "%s", c->fault);
+	if (e == OK && c->fault)
+		snprintf(s->fault, sizeof s->fault, "%s", c->fault);
 	if (e == OK)
 		e = pick_blocks(p, s);
 	if (e == OK && !s->fault[0])
@@ -338,7 +415,8 @@ plan_release(struct plan *p, struct plan_segment **s)
 	(void)p;
 	if (!*s)
 		return;
-	segment_close(&(*s)->segment);
+	if (!(*s)->landed)
+		segment_close(&(*s)->segment);
 	free(*s);
 	*s = NULL;
 }

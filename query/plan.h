@@ -3,6 +3,9 @@
  * Segments are taken by stream and time from the catalogue; its segment filters skip those that can not hold an address
  * that the filter requires. plan_next() then opens one segment after the other and picks its blocks by time and by the
  * segment's address, port and protocol tables.
+ *
+ * What monitors sent and is not merged into segments yet is in the same snapshot (query/landed.h): a query sees each record once,
+ * whatever is merged while it runs.
  */
 #ifndef QUERY_PLAN_H
 #define QUERY_PLAN_H
@@ -30,9 +33,10 @@ struct plan_stream {
 /* Counted while planning. Skipped ones are counted once, for the first reason that applied. */
 struct plan_counts {
 	uint64_t segments, segments_by_time, segments_by_address;
-	uint64_t segments_missing;   /* lost, or removed while the query ran: the answer is partial */
+	uint64_t segments_missing;   /* segments and landing files lost, or removed while the query ran: the answer is partial */
 	uint64_t blocks, blocks_by_time, blocks_by_index;
 	uint64_t blocks_left, records_left;
+	uint64_t landed_blocks, landed_records, landed_bytes; /* not in segments yet; the blocks are among those above */
 };
 
 /* What was said of a segment already: a plan that is narrowed to one window of time after another says it once. */
@@ -46,6 +50,7 @@ struct plan_segment {
 	uint32_t stream;             /* index into plan_streams() */
 	uint64_t blocks;             /* to look at, one bit each */
 	struct span span;            /* the request's, less what was removed from this segment */
+	bool landed;                 /* its blocks lie in landing files; segment stays the plan's */
 	unsigned users;
 	struct plan_said *said;      /* the plan's */
 	char fault[ERR_TEXT_BYTES];  /* why its tables could not be asked, so that all blocks in time are looked at;

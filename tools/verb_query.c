@@ -207,6 +207,9 @@ explain_json(const struct selected *s, const struct explained *x)
 	json_u64(&j, "segments_skipped_by_time", p->segments_by_time);
 	json_u64(&j, "segments_skipped_by_address", p->segments_by_address);
 	json_u64(&j, "segments_missing", p->segments_missing);
+	json_u64(&j, "landed_blocks", p->landed_blocks);
+	json_u64(&j, "landed_records", p->landed_records);
+	json_u64(&j, "landed_bytes", p->landed_bytes);
 	json_u64(&j, "blocks", p->blocks);
 	json_u64(&j, "blocks_skipped_by_time", p->blocks_by_time);
 	json_u64(&j, "blocks_skipped_by_index", p->blocks_by_index);
@@ -229,6 +232,9 @@ explain_text(const struct selected *s, const struct explained *x)
 	       (unsigned long long)p->segments_by_address,
 	       (unsigned long long)(p->segments - p->segments_by_time - p->segments_by_address),
 	       (unsigned long long)p->segments_missing);
+	if (p->landed_blocks > 0)
+		printf("landed    %s packets in %llu blocks, not yet merged\n", human_count(records, p->landed_records),
+		       (unsigned long long)p->landed_blocks);
 	printf("blocks    %llu in these: %llu skipped by time, %llu by index, %llu counted unread, %llu to read\n",
 	       (unsigned long long)p->blocks, (unsigned long long)p->blocks_by_time,
 	       (unsigned long long)p->blocks_by_index, (unsigned long long)x->whole,

@@ -307,21 +307,36 @@ there_is_a_limit(void **state)
 	vitals_fini(&v);
 }
 
+static enum err
+feed_change(struct catalogue *c, void *arg)
+{
+	const uint32_t *stream = arg;
+	struct feed_row feeds[] = {
+		{ .stream = stream[0], .monitor = 1, .epoch = 1, .sequence = 2, .last_ns = NOW + 7, .arrived_ns = NOW + 9, .parcels = 2,
+		  .records = 20, .past_kernel = 1, .lost_kernel = 2, .lost_spool = 5 },
+		{ .stream = stream[1], .monitor = 1, .epoch = 1, .sequence = 1, .last_ns = NOW + 8, .arrived_ns = NOW + 5, .parcels = 1,
+		  .records = 10, .lost_kernel = 4, .lost_archive = 1 },
+	};
+	TRY(catalogue_put_feed(c, &feeds[0]));
+	return catalogue_put_feed(c, &feeds[1]);
+}
+
 static void
-numbers_are_those_of_the_streams_below_its_name(void **state)
+numbers_are_those_of_the_streams_that_it_feeds(void **state)
 {
 	(void)state;
 	static const char *const names[] = { "roof/eth0", "roof/eth1", "roof", "roofs/eth0", "cellar/x" };
 	struct monitor_row row;
 	struct vitals v;
-	uint32_t stream;
+	uint32_t stream[5];
 	enrolled("roof", 1, &row);
 	enrolled("cellar", 2, &row);
 	for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
 		struct test_segment t = { .first_ns = NOW + i, .blocks = 1, .per_block = 10 };
-		MUST(store_stream(s, names[i], &stream));
-		MUST(test_segment_commit(s, stream, &t, NULL, 0));
+		MUST(store_stream(s, names[i], &stream[i]));
+		MUST(test_segment_commit(s, stream[i], &t, NULL, 0));
 	}
+	MUST(catalogue_update(archive_catalogue(store_archive(s)), feed_change, stream));
 	MUST(catalogue_begin(archive_catalogue(store_archive(s))));
 	MUST(monitors_vitals(archive_catalogue(store_archive(s)), &v));
 	catalogue_end(archive_catalogue(store_archive(s)));
@@ -329,8 +344,14 @@ numbers_are_those_of_the_streams_below_its_name(void **state)
 	assert_int_equal(v.stored_records, 50);
 	assert_int_equal(v.streams, 5);
 	assert_int_equal(v.monitors[0].stored_records, 20);
-	assert_int_equal(v.monitors[0].last_ns, NOW + 1 + 9 * 1000);
-	assert_int_equal(v.monitors[1].stored_records, 10);
+	assert_int_equal(v.monitors[0].last_ns, NOW + 8);
+	assert_int_equal(v.monitors[0].seen_ns, NOW + 9);
+	assert_int_equal(v.monitors[0].records, 30);
+	assert_int_equal(v.monitors[0].parcels, 3);
+	assert_int_equal(v.monitors[0].lost_kernel, 7);
+	assert_int_equal(v.monitors[0].lost_spool, 5);
+	assert_int_equal(v.monitors[0].lost_archive, 1);
+	assert_int_equal(v.monitors[1].stored_records, 0);
 	vitals_fini(&v);
 }
 
@@ -508,7 +529,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(find_goes_by_the_noise_key, begin, end),
 		cmocka_unit_test_setup_teardown(a_rebuild_keeps_monitors_and_says_that_codes_are_void, begin, end),
 		cmocka_unit_test_setup_teardown(there_is_a_limit, begin, end),
-		cmocka_unit_test_setup_teardown(numbers_are_those_of_the_streams_below_its_name, begin, end),
+		cmocka_unit_test_setup_teardown(numbers_are_those_of_the_streams_that_it_feeds, begin, end),
 		cmocka_unit_test_setup_teardown(the_two_key_pairs_are_the_archives_own, begin, end),
 		cmocka_unit_test(a_code_is_used_up_once_whatever_step_dies),
 	};
