@@ -216,6 +216,35 @@ sender_release(void)
 	block_examiner_close(&examiner);
 }
 
+void
+sent_write(const struct sent *x, FILE *f)
+{
+	uint32_t n[2] = { x->p.front_bytes, x->p.block_bytes };
+	if (fwrite(n, sizeof n, 1, f) != 1 || fwrite(x->key, sizeof x->key, 1, f) != 1 ||
+	    fwrite(&x->digest, sizeof x->digest, 1, f) != 1 || fwrite(x->front, n[0], 1, f) != 1 ||
+	    (n[1] && fwrite(x->block, n[1], 1, f) != 1))
+		abort();
+}
+
+struct sent *
+sent_read(FILE *f)
+{
+	uint32_t n[2];
+	if (fread(n, sizeof n, 1, f) != 1)
+		return NULL;
+	struct sent *x = calloc(1, sizeof *x);
+	if (!x || n[0] > sizeof x->front || fread(x->key, sizeof x->key, 1, f) != 1 ||
+	    fread(&x->digest, sizeof x->digest, 1, f) != 1 || fread(x->front, n[0], 1, f) != 1)
+		abort();
+	must(parcel_parse_front(x->front, n[0], &x->p));
+	if (n[1]) {
+		x->p.block = x->block = malloc(n[1]);
+		if (!x->block || fread(x->block, n[1], 1, f) != 1)
+			abort();
+	}
+	return x;
+}
+
 /* --- what an archive has --- */
 
 struct looking {

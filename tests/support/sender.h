@@ -11,6 +11,8 @@
 #ifndef TESTS_SUPPORT_SENDER_H
 #define TESTS_SUPPORT_SENDER_H
 
+#include <stdio.h>
+
 #include "archive/frames.h"
 #include "index/reception.h"
 
@@ -53,6 +55,10 @@ void sent_free(struct sent **p);
 enum err send_land(struct store *s, const struct sender *m, const struct sent *p, uint64_t now_ns, enum landing_answer *answer,
                    struct feed_mark *mark);
 void sender_release(void); /* buffers */
+
+/* A parcel as a spool keeps it: the same bytes each time. sent_read(): NULL at the end. */
+void sent_write(const struct sent *p, FILE *f);
+struct sent *sent_read(FILE *f);
 
 /* The records of a stream (NULL: all) in [from_ns, until_ns); fails where a query would. *notices counts what could not be read
  * (NULL: then it aborts). */
