@@ -8,7 +8,6 @@
 #include "archive/segment_format.h"
 #include "base/io.h"
 
-#define POSTINGS_FULL (512u << 10) /* distinct addresses at which a segment is cut: bounds the writer at 50 MB */
 
 struct segment_writer {
 	char path[PATH_BYTES];
@@ -112,7 +111,7 @@ bool
 segment_full(const struct segment_writer *w)
 {
 	uint32_t addresses = w->tables[TABLE_IP4].count + w->tables[TABLE_IP6].count;
-	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= POSTINGS_FULL;
+	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= SEGMENT_ADDRESSES_FULL;
 }
 
 static enum err

@@ -39,7 +39,7 @@
                                                 * freed or dropped at once */
 #define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
 #define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
-#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. They stay in the spool, not in memory */
+#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms; kept in the spool */
 #define SENDER_FLIGHT_MAX        4096u         /* parcels sent and not acknowledged */
 #define SENDER_RETRY_MIN_NS      1000000000u   /* a lost connection is made again after 1 s, 2 s, ... */
 #define SENDER_RETRY_MAX_NS      60000000000u
@@ -60,9 +60,12 @@
 #define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
 #define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
 #define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
+#define SEGMENT_ADDRESSES_FULL (512u << 10) /* distinct ones, at which a segment is cut: bounds the writer at 50 MB */
+#define SEGMENT_ADDRESSES_MAX  (SEGMENT_ADDRESSES_FULL + 2 * BLOCK_RECORDS_MAX) /* its last block adds two a record */
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
+#define MONITOR_STREAMS_MAX 256u           /* of one monitor: none can use up all numbers */
 #define PATH_BYTES        4096
 
 /* A filter expression, and what is made of it. */

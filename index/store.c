@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "base/when.h"
 #include "index/change.h"
 #include "index/recovery.h"
@@ -192,9 +193,9 @@ stream_name_check(const char *name)
 	size_t n = strlen(name);
 	if (n == 0 || n >= STREAM_NAME_BYTES)
 		return fail(ERR_USAGE, "a stream's name has 1 to %d bytes, this one has %zu", STREAM_NAME_BYTES - 1, n);
-	for (size_t i = 0; i < n; i++)
-		if ((uint8_t)name[i] < ' ' || name[i] == 0x7f)
-			return fail(ERR_USAGE, "a stream's name has no control characters (byte %zu)", i + 1);
+	size_t plain = utf8_plain((const uint8_t *)name, n);
+	if (plain < n)
+		return fail(ERR_USAGE, "a stream's name is UTF-8 text without control characters: this one is not at byte %zu", plain + 1);
 	return OK;
 }
 
