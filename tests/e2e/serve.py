@@ -163,7 +163,6 @@ def revoked(site):
         began = time.monotonic()
         must("it_is_revoked", site.verb("revoke", "guest"))
         cut = r.wait_until(lambda: "session of guest at 127.0.0.1 is cut" in site.tail(20), 6)
-        r.wait_until(lambda: "revoked" in other.tail(20), 5)
         ok("its_session_is_cut_within_5_s", cut and time.monotonic() - began < 5, site.tail(20))
     r.wait_until(lambda: child.poll() is not None, 20)
     ok("the_collector_knows", "revoked" in other.tail(20), child.returncode, other.tail(20))
