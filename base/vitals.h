@@ -93,9 +93,18 @@ enum err vitals_decode(struct vitals *v, const void *bytes, size_t n);
 
 /* --- over a socketpair (stream): one byte asks, le32 length and the message answer --- */
 
-/* Who asks. Blocks for at most timeout_ms. ERR_BUSY: no answer by then, ERR_IO: the other end is gone; in both cases the
- * connection is of no more use. */
-enum err vitals_ask(int fd, unsigned timeout_ms, struct vitals *v);
+/* Who asks. */
+struct vitals_asker {
+	int      fd;     /* not owned */
+	bool     asked;  /* an answer is due */
+	uint8_t  head[4], *body;
+	size_t   have, n; /* of head and body */
+};
+void     vitals_asker_init(struct vitals_asker *a, int fd);
+void     vitals_asker_fini(struct vitals_asker *a);
+/* Blocks for at most timeout_ms. ERR_BUSY: no answer by then, the next call goes on waiting for it; ERR_IO: the other end is gone
+ * or talks nonsense, this connection is of no more use. */
+enum err vitals_ask(struct vitals_asker *a, unsigned timeout_ms, struct vitals *v);
 
 /* Who answers; never blocks. Poll fd for reading, and for writing while vitals_desk_pending(). */
 struct vitals_desk {

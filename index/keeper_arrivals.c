@@ -441,7 +441,7 @@ keeper_take(struct keeper *k, bool *idle)
 		if (e == OK)
 			e = arrival_decode(&in, ARRIVAL_TO_STORE, &m);
 		if (e != OK) {
-			log_line(LOG_WARNED, "link to the ingest process: %s", err_text());
+			log_line(e == ERR_IO ? LOG_NOTED : LOG_FAILED, "link to the ingest process: %s", err_text());
 			keeper_link_lost(k);
 			break;
 		}

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +13,6 @@
 #include "api/http.h"
 #include "base/config.h"
 #include "base/human.h"
-#include "base/interrupt.h"
-#include "base/io.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sandbox.h"
@@ -24,14 +21,8 @@
 #include "tools/verbs.h"
 
 #define BACKLOG 1024 /* connections that wait in the kernel while the store process starts again */
-#define HTTP_MEMORY_BYTES (256ull << 20)
 
 enum { ROLE_STORE, ROLE_INGEST, ROLE_HTTP, ROLE_COUNT };
-
-struct http_settings {
-	int  listener; /* -1: none */
-	bool no_sandbox;
-};
 
 struct server {
 	const struct given *given;
@@ -43,7 +34,6 @@ struct server {
 };
 
 extern char **environ;
-#pragma weak http_run
 
 /* --- settings --- */
 
@@ -136,7 +126,7 @@ settings_read(struct server *s, const struct given *g)
 	else if (e == OK && metrics)
 		e = address_parse(&s->metrics, metrics, "metrics");
 	config_close(&c);
-	s->gate.store = ROLE_STORE;
+	s->gate.store = s->http.store = ROLE_STORE;
 	s->keeper.ingest = ROLE_INGEST;
 	s->keeper.http = ROLE_HTTP;
 	s->gate.no_sandbox = s->keeper.no_sandbox = s->http.no_sandbox = given_flag(g, "no-sandbox");
@@ -230,7 +220,7 @@ open_sockets(struct server *s)
 	TRY(listen_all(&s->listen, "listen", s->gate.listener, GATE_LISTENERS_MAX, &s->gate.listeners));
 	for (unsigned i = 0; i < s->gate.listeners; i++)
 		log_address(s->gate.listener[i], "collectors are welcome");
-	if (s->metrics.host[0] == 0 || !http_run)
+	if (s->metrics.host[0] == 0)
 		return OK;
 	TRY(listen_all(&s->metrics, "metrics", &s->http.listener, 1, &n));
 	log_address(s->http.listener, "metrics");
@@ -258,33 +248,6 @@ check_access(const char *dir)
 	            owner);
 }
 
-/* --- the http process --- */
-
-static enum err
-http_main(int post, void *arg)
-{
-	const struct http_settings *s = arg;
-	struct post in;
-	TRY(sandbox_enter(&(struct sandbox){ .calls = SANDBOX_ACCEPT | SANDBOX_THREADS, .memory_bytes = HTTP_MEMORY_BYTES,
-	                                     .files = 256, .off = s->no_sandbox }));
-	interrupt_watch(); /* the word to stop comes as SIGTERM too */
-	for (;;) {
-		enum err e = post_receive(post, &in);
-		if (e == OK && in.kind == POST_STOP)
-			return OK;
-		if (e == OK && in.kind == POST_LINK && in.fd >= 0)
-			break;
-		if (e != OK && e != END)
-			return e;
-		if (interrupt_seen())
-			return OK;
-		struct pollfd p = { .fd = post, .events = POLLIN };
-		poll(&p, 1, -1);
-	}
-	post_ready(post);
-	return http_run(s->listener, in.fd);
-}
-
 /* --- all together --- */
 
 static enum err
@@ -296,7 +259,7 @@ serve(struct server *s)
 		[ROLE_INGEST] = { .name = "ingest", .run = gate_run, .arg = &s->gate, .links = 1u << ROLE_STORE,
 		                  .keep = s->gate.listener, .keep_count = s->gate.listeners,
 		                  .settings = &s->gate.limits, .settings_bytes = sizeof s->gate.limits },
-		[ROLE_HTTP] = { .name = "http", .run = http_main, .arg = &s->http, .links = 1u << ROLE_STORE,
+		[ROLE_HTTP] = { .name = "http", .run = http_run, .arg = &s->http, .links = 1u << ROLE_STORE,
 		                .keep = &s->http.listener, .keep_count = 1 },
 	};
 	struct supervision supervision = {

@@ -127,11 +127,14 @@ a_question_is_answered_also_with_a_message_longer_than_the_socket(void **state)
 	}
 	close(pair[1]);
 	struct vitals v = made(VITALS_MONITORS_MAX), back;
+	struct vitals_asker a;
+	vitals_asker_init(&a, pair[0]);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(vitals_ask(pair[0], 5000, &back), OK);
+		assert_int_equal(vitals_ask(&a, 5000, &back), OK);
 		equal(&v, &back);
 		vitals_fini(&back);
 	}
+	vitals_asker_fini(&a);
 	close(pair[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -139,19 +142,59 @@ a_question_is_answered_also_with_a_message_longer_than_the_socket(void **state)
 }
 
 static void
-silence_and_a_dead_end_are_told_apart(void **state)
+a_late_answer_is_taken_by_the_next_question(void **state)
+{
+	(void)state;
+	int pair[2];
+	struct vitals v = made(20), back = { 0 };
+	struct vitals_asker a;
+	uint8_t *bytes, length[4];
+	char question[8];
+	size_t n;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(vitals_encode(&v, &bytes, &n), OK);
+	store_le32(length, (uint32_t)n);
+	vitals_asker_init(&a, pair[0]);
+	assert_int_equal(vitals_ask(&a, 20, &back), ERR_BUSY);
+	assert_int_equal(write(pair[1], length, 3), 3);
+	assert_int_equal(vitals_ask(&a, 20, &back), ERR_BUSY);
+	assert_int_equal(write(pair[1], length + 3, 1), 1);
+	assert_int_equal(write(pair[1], bytes, n - 1), n - 1);
+	assert_int_equal(vitals_ask(&a, 20, &back), ERR_BUSY);
+	assert_int_equal(write(pair[1], bytes + n - 1, 1), 1);
+	assert_int_equal(vitals_ask(&a, 20, &back), OK);
+	equal(&v, &back);
+	assert_int_equal(read(pair[1], question, sizeof question), 1); /* asked once only */
+	vitals_fini(&v);
+	vitals_fini(&back);
+	vitals_asker_fini(&a);
+	free(bytes);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void
+nonsense_and_a_dead_end_are_errors(void **state)
 {
 	(void)state;
 	int pair[2];
 	struct vitals back = { 0 };
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_int_equal(vitals_ask(pair[0], 50, &back), ERR_BUSY);
+	struct vitals_asker a;
 	uint8_t huge[4];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	vitals_asker_init(&a, pair[0]);
 	store_le32(huge, UINT32_MAX);
 	assert_int_equal(write(pair[1], huge, 4), 4);
-	assert_int_equal(vitals_ask(pair[0], 50, &back), ERR_IO);
+	assert_int_equal(vitals_ask(&a, 50, &back), ERR_IO);
+	vitals_asker_fini(&a);
+	vitals_asker_init(&a, pair[0]);
+	store_le32(huge, 4);
+	assert_int_equal(write(pair[1], huge, 4), 4);
+	assert_int_equal(write(pair[1], "junk", 4), 4);
+	assert_int_equal(vitals_ask(&a, 50, &back), ERR_IO);
 	close(pair[1]);
-	assert_int_equal(vitals_ask(pair[0], 50, &back), ERR_IO);
+	assert_int_equal(vitals_ask(&a, 50, &back), ERR_IO);
+	vitals_asker_fini(&a);
 	close(pair[0]);
 }
 
@@ -162,7 +205,8 @@ main(void)
 		cmocka_unit_test(a_message_comes_back),
 		cmocka_unit_test(every_truncation_and_what_is_behind_is_refused),
 		cmocka_unit_test(a_question_is_answered_also_with_a_message_longer_than_the_socket),
-		cmocka_unit_test(silence_and_a_dead_end_are_told_apart),
+		cmocka_unit_test(a_late_answer_is_taken_by_the_next_question),
+		cmocka_unit_test(nonsense_and_a_dead_end_are_errors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
