@@ -61,6 +61,7 @@ struct retention {
 	                           * future) are removed, stream by stream */
 	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
+	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */
 	uint64_t stop_bytes;      /* below so many nothing lands any more (LANDED_QUOTA); reads go on */
 };
 

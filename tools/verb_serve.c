@@ -83,7 +83,8 @@ limits_of(const struct config *c, struct server *s)
 	s->gate.limits = gate;
 	s->keeper.limits = (struct keeper_limits){
 		.retention = { .age_ns = c->retention_age, .stream_bytes = c->retention_stream_bytes,
-		               .free_bytes = c->retention_free_bytes, .stop_bytes = c->retention_stop_bytes },
+		               .free_bytes = c->retention_free_bytes, .stop_bytes = c->retention_stop_bytes,
+		               .merge_age_ns = c->merge_age },
 		.monitor_bytes = c->limits_monitor_bytes,
 	};
 	return OK;
