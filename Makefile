@@ -134,7 +134,6 @@ unit: $(UNIT) $(GEN) $(SHIMS)
 ## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
-	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
 	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
 	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -143,6 +142,7 @@ install: all
 			> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service && \
 		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; \
 	done
+	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
 
 ## clean    remove what was built
 clean:
