@@ -210,6 +210,7 @@ take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 	case WIRE_TYPE_REPORT:
 		return take_report(g, c, &m->report);
 	case WIRE_TYPE_BYE:
+		c->goodbye = true;
 		snprintf(c->reason, sizeof c->reason, "the collector said goodbye");
 		return true;
 	default:
@@ -390,6 +391,15 @@ may_read(struct gate *g, struct connection *c)
 }
 
 bool
+connection_is_quiet(const struct connection *c)
+{
+	for (uint32_t i = 0; i < c->stream_count; i++)
+		if (c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].mark_due || c->streams[i].refusal_due)
+			return false;
+	return c->pending_count == 0;
+}
+
+bool
 connection_turn(struct gate *g, struct connection *c)
 {
 	uint64_t number = c->number;
@@ -405,6 +415,8 @@ connection_turn(struct gate *g, struct connection *c)
 		did |= n;
 	}
 	say_all(g, c);
+	if (c->goodbye && connection_is_quiet(c)) /* the collector waits for the end of the connection */
+		session_end(c->session);
 	return write_some(g, c) && did;
 }
 

@@ -57,7 +57,7 @@ struct connection {
 	int64_t  tokens;           /* bytes that its monitor may send */
 	uint16_t requests;
 	uint64_t asked;            /* request of DH or ENROL that is open; 0: none */
-	bool     readable, writable, admitted, proved, told_begin;
+	bool     readable, writable, admitted, proved, told_begin, goodbye;
 	struct arrival_monitor monitor; /* id 0 until HELLO */
 	uint32_t examined;
 	struct gate_parcel pending[GATE_PENDING_MAX];
@@ -99,6 +99,8 @@ void connection_open(struct gate *g, int fd, const uint8_t prefix[16], const cha
 /* One fair turn. True: it may have more to do at once. It may be closed after it. */
 bool connection_turn(struct gate *g, struct connection *c);
 void connection_tick(struct gate *g, struct connection *c);
+/* Whether all that it sent is answered; the answers may still wait in the session. */
+bool connection_is_quiet(const struct connection *c);
 /* At once; reason (may be NULL: c->reason) goes to the store and the log. */
 void connection_close(struct gate *g, struct connection *c, const char *reason);
 /* Says why, sends what waits, closes. */
