@@ -23,7 +23,8 @@ some(void)
 #define FILL_le64(to, size, name)  (to)->name = some();
 #define FILL_bytes(to, size, name) memset((to)->name, (int)(some() & 255), size);
 #define FILL_text(to, size, name)  memset((to)->name, 'a' + (int)(some() % 26), some() % (size));
-#define FILL_view(to, size, name)  (to)->name = contents + some() % 1000; \
+#define FILL_view(to, size, name)                                    \
+	(to)->name = contents + some() % 1000;                       \
 	(to)->name##_count = (uint32_t)(some() % 2000 % ((size) + 1));
 #define SAME_u8(a, b, size, name)    assert_int_equal((a)->name, (b)->name);
 #define SAME_le32(a, b, size, name)  assert_int_equal((a)->name, (b)->name);
