@@ -238,7 +238,8 @@ may_shake_hands(struct gate *g, struct connection *c)
 static bool
 may_take(struct gate *g, const struct connection *c)
 {
-	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX && !g->stopping &&
+	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
+	       c->pending_bytes <= GATE_PENDING_BYTES && !g->stopping &&
 	       g->pending_bytes <= GATE_PENDING_BYTES_MAX && channel_is_open(&g->store) &&
 	       channel_waiting(&g->store) <= GATE_LINK_BYTES;
 }

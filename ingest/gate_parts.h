@@ -13,7 +13,8 @@
 #include "ingest/gate.h"
 #include "ingest/session.h"
 
-#define GATE_PENDING_MAX       3u           /* parcels of a connection that wait for their key or their turn */
+#define GATE_PENDING_MAX       16u          /* parcels of a connection that wait for their key or their turn: a commit of the */
+#define GATE_PENDING_BYTES     (10u << 20)  /* store, which gives no keys meanwhile, takes as long as examining ten full ones */
 #define GATE_PENDING_BYTES_MAX (128u << 20) /* of all connections */
 #define GATE_LINK_BYTES        (8u << 20)   /* wait for the store before parcels are held back */
 #define GATE_LINK_BYTES_MAX    (64u << 20)  /* ... and the link is given up: the rest is small messages */
@@ -40,11 +41,11 @@ struct gate_stream {               /* what a session is to be told of one of its
 
 struct gate_parcel {
 	uint64_t      request;
-	uint8_t      *bytes;       /* owned */
-	size_t        n;
 	struct parcel parcel;      /* into bytes */
 	bool          ready;       /* its key is here, or it needs none */
 	uint8_t       key[BLOCK_KEY_BYTES];
+	size_t        n;
+	uint8_t       bytes[];     /* n */
 };
 
 struct connection {
@@ -60,8 +61,9 @@ struct connection {
 	bool     readable, writable, admitted, proved, told_begin, goodbye;
 	struct arrival_monitor monitor; /* id 0 until HELLO */
 	uint32_t examined;
-	struct gate_parcel pending[GATE_PENDING_MAX];
+	struct gate_parcel *pending[GATE_PENDING_MAX]; /* owned */
 	unsigned pending_count;
+	uint64_t pending_bytes;
 	struct gate_stream *streams;
 	uint32_t stream_count, stream_room;
 	char     reason[WIRE_TEXT_BYTES]; /* why it ends */
