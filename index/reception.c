@@ -483,6 +483,7 @@ reception_tend(struct store *s, const struct retention *limits, uint64_t now_ns,
 	bool merging = false, retiring = false;
 	*more = false;
 	TRY(reception_of(s, &r));
+	r->merge_age_ns = limits && limits->merge_age_ns ? limits->merge_age_ns : MERGE_AGE_NS;
 	enum err e = merge_step(r, now_ns, force, &merging);
 	if (e == OK && limits && !merging)
 		e = retention_step(r, limits, now_ns, &retiring);

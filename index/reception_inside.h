@@ -56,6 +56,7 @@ struct reception {
 	bool            quota;          /* nothing lands: too little free on the disk */
 	bool            emptied;        /* there may be landing files to destroy */
 	uint64_t        retention_ns;   /* when retention looks next */
+	uint64_t        merge_age_ns;   /* how long the oldest of a feed waits */
 	struct merger  *merger;         /* buffers, once needed */
 };
 
