@@ -55,6 +55,7 @@ FUZZ  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c)
 BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/bench_*.c))
 SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
 GEN_SOURCES := $(wildcard tests/gen/*.c)
+SINK  := $(patsubst tests/sink/%.c,$(OUT)/%,$(wildcard tests/sink/sink.c))
 GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
 PAGES := docs/format.md docs/wire.md
 
@@ -129,7 +130,7 @@ torture: all $(GEN) $(SHIMS)
 	@GEN=$(GEN) OUT=$(OUT) tests/torture.sh $(N)
 
 ## unit     build the unit tests, the generator and the shims, run nothing
-unit: $(UNIT) $(GEN) $(SHIMS)
+unit: $(UNIT) $(GEN) $(SHIMS) $(SINK)
 
 ## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
@@ -187,6 +188,9 @@ $(OUT)/config_doc: $(OUT)/tests/docs/config_doc.o $(LIBRARY)
 
 $(OUT)/gen: $(call objects,$(GEN_SOURCES))
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lm
+
+$(OUT)/sink: $(OUT)/tests/sink/sink.o $(OUT)/libcollect.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(COLLECT_LIBS)
 
 $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)

@@ -51,12 +51,12 @@ struct reception {
 	uint32_t        feed_count, feed_room;
 	uint32_t       *table;          /* by monitor and name: index into feeds plus 1, 0: free */
 	uint32_t        table_room;     /* a power of two, at least twice feed_count */
+	uint64_t        merge_age_ns;   /* how long the oldest parcel of a feed waits */
 	uint32_t        turn;           /* which feed merging looks at next */
 	uint32_t        fillings;
 	bool            quota;          /* nothing lands: too little free on the disk */
 	bool            emptied;        /* there may be landing files to destroy */
 	uint64_t        retention_ns;   /* when retention looks next */
-	uint64_t        merge_age_ns;   /* how long the oldest of a feed waits */
 	struct merger  *merger;         /* buffers, once needed */
 };
 

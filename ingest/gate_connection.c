@@ -28,6 +28,15 @@ connection_stream(struct connection *c, const char *name)
 	return NULL;
 }
 
+bool
+connection_answered(const struct connection *c)
+{
+	bool waits = c->pending_count > 0;
+	for (uint32_t i = 0; i < c->stream_count && !waits; i++)
+		waits = c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].refusal_due;
+	return !waits;
+}
+
 static enum wire_refusal
 admit(void *arg, const uint8_t key[NOISE_KEY_BYTES])
 {
@@ -211,7 +220,7 @@ take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 		return take_report(g, c, &m->report);
 	case WIRE_TYPE_BYE:
 		snprintf(c->reason, sizeof c->reason, "the collector said goodbye");
-		return true;
+		return c->goodbye = true;
 	default:
 		return true;
 	}
@@ -405,6 +414,8 @@ connection_turn(struct gate *g, struct connection *c)
 		did |= n;
 	}
 	say_all(g, c);
+	if (c->goodbye && connection_answered(c))
+		session_end(c->session); /* the collector waits for our end of it */
 	return write_some(g, c) && did;
 }
 

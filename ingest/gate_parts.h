@@ -57,7 +57,7 @@ struct connection {
 	int64_t  tokens;           /* bytes that its monitor may send */
 	uint16_t requests;
 	uint64_t asked;            /* request of DH or ENROL that is open; 0: none */
-	bool     readable, writable, admitted, proved, told_begin;
+	bool     readable, writable, admitted, proved, told_begin, goodbye;
 	struct arrival_monitor monitor; /* id 0 until HELLO */
 	uint32_t examined;
 	struct gate_parcel pending[GATE_PENDING_MAX];
@@ -104,6 +104,8 @@ void connection_close(struct gate *g, struct connection *c, const char *reason);
 /* Says why, sends what waits, closes. */
 void connection_refuse(struct gate *g, struct connection *c, enum wire_refusal code, const char *sentence);
 struct connection  *connection_find(struct gate *g, uint64_t number);
+/* Nothing that it sent waits for an answer. */
+bool connection_answered(const struct connection *c);
 struct gate_stream *connection_stream(struct connection *c, const char *name); /* NULL: not there */
 
 /* --- gate_parcel.c --- */

@@ -126,28 +126,19 @@ key_make(struct sent *x)
 }
 
 struct sent *
-send_block(struct sending *s, uint32_t records)
+send_frames(struct sending *s, const struct frames *f, bool headers_only)
 {
 	struct sent *x = sent_new(s);
 	struct parcel *p = &x->p;
 	struct block b;
-	if (!frames)
-		must(frames_open(&frames, BLOCK_BYTES_MAX));
 	if (!encoder)
 		must(block_encoder_open(&encoder));
-	frames_reset(frames);
-	frames->sampled = s->sampled;
-	frames->sampler = s->sampler;
-	for (uint32_t i = 0; i < records; i++, s->next_ns += US) {
-		frame_add(s->next_ns, s->number++);
-		const struct frame *f = &frames->v[i];
-		digest_record(&x->digest, f->ts_ns, f->wire_len, frames->bytes + f->at, f->cap_len);
-	}
-	must(block_encode(encoder, frames, false, &b));
+	must(block_encode(encoder, f, headers_only, &b));
 	p->kind = PARCEL_BLOCK;
 	p->sequence = ++s->sequence;
-	p->records = records;
-	p->last_ns = s->next_ns - US;
+	p->records = b.info.records;
+	p->first_ns = b.info.first_ns;
+	p->last_ns = b.info.last_ns;
 	p->captured_bytes = b.info.captured_bytes;
 	key_make(x);
 	block_seal(encoder, &b, x->key);
@@ -159,6 +150,25 @@ send_block(struct sending *s, uint32_t records)
 	p->block_bytes = b.stored_bytes;
 	parcel_sign(p, s->of->sign_secret, s->of->ingest, x->key, x->front);
 	memcpy(s->previous, p->self, sizeof s->previous);
+	return x;
+}
+
+struct sent *
+send_block(struct sending *s, uint32_t records)
+{
+	struct digest digest = { 0 };
+	if (!frames)
+		must(frames_open(&frames, BLOCK_BYTES_MAX));
+	frames_reset(frames);
+	frames->sampled = s->sampled;
+	frames->sampler = s->sampler;
+	for (uint32_t i = 0; i < records; i++, s->next_ns += US) {
+		frame_add(s->next_ns, s->number++);
+		const struct frame *f = &frames->v[i];
+		digest_record(&digest, f->ts_ns, f->wire_len, frames->bytes + f->at, f->cap_len);
+	}
+	struct sent *x = send_frames(s, frames, false);
+	x->digest = digest;
 	return x;
 }
 

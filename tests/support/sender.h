@@ -48,6 +48,8 @@ struct sent {
 void sender_open(struct sender *m, struct store *s, const char *name, uint8_t seed);
 void sending_begin(struct sending *s, const struct sender *m, const char *stream, uint64_t epoch);
 struct sent *send_block(struct sending *s, uint32_t records);
+/* The next parcel of these frames, whose times are their own; without a digest. */
+struct sent *send_frames(struct sending *s, const struct frames *f, bool headers_only);
 /* So many parcels are dropped, with so many records: one parcel that says so. */
 struct sent *send_loss(struct sending *s, uint32_t parcels, uint64_t records);
 void sent_free(struct sent **p);
