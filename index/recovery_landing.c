@@ -184,6 +184,8 @@ tail_apply(struct landings *s, struct landing *l, const struct landing_row *row,
 	char text[ERR_TEXT_BYTES];
 	t.row.state = SEGMENT_LIVE;
 	if (landing_bytes(l) > t.row.bytes || t.row.state != row->state || !known) {
+		/* who wrote it may have died before this: what the index has counts as durable from now on, and is acknowledged */
+		TRY(landing_sync(l));
 		TRY(catalogue_update(archive_catalogue(s->archive), tail_change, &t));
 		TRY(tail_cut(l, t.end));
 	}
