@@ -20,6 +20,7 @@
 #define LOOK_NS       1000000000u  /* how often the disk, the control socket's clock and old work are looked at */
 #define FULL_NS       5000000000u  /* how long nothing lands after the disk was full, at least */
 #define FULL_MARGIN   (64u << 20)  /* free bytes more than needed before anything lands again */
+#define CLOCK_AHEAD_NS 86400000000000ull /* of the clock that is believed */
 #define MEMORY_BYTES  (2ull << 30)
 #define FILES         512u
 
@@ -64,6 +65,23 @@ commit_is_due(const struct keeper *k, bool idle)
 
 /* --- now and then --- */
 
+/* What a clock that jumped ahead calls old would be gone for good, keys and all: the operator looks first. A clock that runs
+ * with a machine that slept, or is set right again, is trusted. */
+static void
+look_at_clock(struct keeper *k)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	uint64_t base = when_now() - ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec);
+	if (k->clock_base_ns == 0)
+		k->clock_base_ns = base;
+	bool doubtful = base > k->clock_base_ns && base - k->clock_base_ns > CLOCK_AHEAD_NS;
+	if (doubtful && !k->limits.retention.clock_doubtful)
+		log_line(LOG_FAILED, "the clock went ahead by %llu days: nothing is removed for its age until it is set right, or SIGHUP "
+		         "says that it is", (unsigned long long)((base - k->clock_base_ns) / CLOCK_AHEAD_NS));
+	k->limits.retention.clock_doubtful = doubtful;
+}
+
 /* A step of merging or retention: in idle time, and once a second (or after each commit, when there is more) without any. */
 static enum err
 tend(struct keeper *k, bool idle, bool committed)
@@ -73,6 +91,7 @@ tend(struct keeper *k, bool idle, bool committed)
 		return OK;
 	if (k->waiting_count && !committed)
 		return OK;
+	look_at_clock(k);
 	enum err e = reception_tend(k->store, &k->limits.retention, when_now(), false, &k->tend_more);
 	k->tended_ns = keeper_clock();
 	if (e == ERR_FULL && store_running(k->store) == OK) {
@@ -183,8 +202,10 @@ read_post(struct keeper *k)
 		}
 		if (in.fd >= 0)
 			close(in.fd);
-		if (in.kind == POST_SETTINGS && in.bytes == sizeof k->limits)
+		if (in.kind == POST_SETTINGS && in.bytes == sizeof k->limits) {
 			memcpy(&k->limits, in.data, sizeof k->limits);
+			k->clock_base_ns = 0;
+		}
 		k->stopping |= in.kind == POST_STOP;
 	}
 	return e == END ? OK : e;

@@ -74,6 +74,7 @@ struct keeper {
 	uint32_t told_bytes;
 	bool     monitors_changed, stopping, hold;
 	uint64_t hold_since_ns;
+	uint64_t clock_base_ns;            /* wall clock less steady clock at the start, or when settings were read last */
 	struct keeper_waiting *waiting;    /* KEEPER_WAITING_MAX */
 	uint32_t waiting_count;
 	uint64_t first_waiting_ns, committed_ns, tended_ns, looked_ns; /* steady clock */

@@ -65,6 +65,7 @@ struct retention {
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
 	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */
 	uint64_t stop_bytes;      /* below so many nothing lands any more (LANDED_QUOTA); reads go on */
+	bool     clock_doubtful;  /* nothing is removed for its age */
 };
 
 /* One bounded step (at most ~50 ms) of merging or retention; *more: there is more to do at once. force: merges everything

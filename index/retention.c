@@ -149,7 +149,7 @@ retention_step(struct reception *r, const struct retention *limits, uint64_t now
 	TRY(free_bytes(r, &left));
 	r->quota = limits->stop_bytes && left < limits->stop_bytes;
 	bool own = limits->config && limits->config->stream_count > 0;
-	if (limits->age_ns || own)
+	if ((limits->age_ns || own) && !limits->clock_doubtful)
 		TRY(retire_old(r, limits, now_ns, more));
 	if (!*more && (limits->stream_bytes || own))
 		TRY(retire_large(r, limits, more));

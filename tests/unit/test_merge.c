@@ -719,6 +719,12 @@ single_streams_have_limits_of_their_own(void **state)
 		assert_int_equal(totals().segments, 2 * i + 2); /* for five seconds */
 	}
 	now_ns = 12500 * 1000000000ull;
+	limits.clock_doubtful = true;
+	for (more = true; more;)
+		MUST(reception_tend(store, &limits, now_ns, false, &more));
+	assert_int_equal(totals().segments, 6); /* a clock that is not believed makes nothing old */
+	limits.clock_doubtful = false;
+	now_ns += 2000000000u;
 	for (more = true; more;)
 		MUST(reception_tend(store, &limits, now_ns, false, &more));
 	assert_int_equal(totals().segments, 5); /* by age, of the one stream */
