@@ -33,6 +33,7 @@ struct spool_place {        /* of a stream, in memory only */
 	uint64_t read_sequence; /* sent up to here in this session */
 	uint8_t  read_chain[PARCEL_HASH_BYTES];
 	uint64_t refused;       /* sequence that goes as a LOSS */
+	uint64_t given_up;      /* up to this sequence, what went as a LOSS because it was bad is counted */
 };
 
 struct spool_flight {

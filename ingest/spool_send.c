@@ -165,6 +165,11 @@ give_whole(struct spool *s, const struct spool_file *f, struct spool_place *st, 
 		log_line(LOG_FAILED, "%s: byte %" PRIu64 ": %s; counted as lost", s->walk->path, s->read_at, err_text());
 		bad = true;
 	}
+	if (bad && front->sequence > st->given_up) { /* once, however often it is sent; the next parcel that is made says so */
+		st->given_up = front->sequence;
+		st->row.lost_spool += front->kind == PARCEL_BLOCK ? front->records : 0;
+		s->dirty = true;
+	}
 	if (bad)
 		return make_loss(s, st, front, front->sequence, front->records, parcel_chain(front), n);
 	*n = (uint32_t)length;

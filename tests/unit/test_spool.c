@@ -423,6 +423,9 @@ a_refused_parcel_goes_as_a_loss(void **state)
 	assert_int_equal(model_stream(&model, "eth0")->losses, 1);
 	assert_int_equal(model_stream(&model, "eth0")->lost_records, 10);
 	assert_int_equal(model_stream(&model, "eth0")->records, 50);
+	struct spool_stream row;
+	spool_stream_get(s, 0, &row);
+	assert_int_equal(row.lost_spool, 10); /* shown here, and by the archive with the next parcel */
 	close_spool(s);
 }
 
