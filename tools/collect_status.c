@@ -69,6 +69,11 @@ print_text(const struct identity *id, const struct collector_status *st, const s
 {
 	char size[HUMAN_BYTES], ago[HUMAN_BYTES], packets[HUMAN_BYTES];
 	uint64_t now = when_now();
+	if (!id->enrolled) {
+		printf("not a monitor of the archive at %s port %u yet: repeat `atoll-collect enroll` with the same code\n", id->host,
+		       id->port);
+		return;
+	}
 	printf("monitor \"%s\" of the archive at %s port %u: %s\n", id->monitor, id->host, id->port, phase_of(st));
 	if (st->sender.error != OK)
 		printf("last error: %s\n", st->sender.sentence);
