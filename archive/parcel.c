@@ -33,6 +33,12 @@ parcel_sign(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], const uint8
 		if (crypto_box_seal(p->sealed_key, key, BLOCK_KEY_BYTES, ingest) != 0)
 			assert(!"the archive's ingest key is a point of small order");
 	}
+	parcel_sign_again(p, sign, front);
+}
+
+void
+parcel_sign_again(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], uint8_t front[PARCEL_FRONT_BYTES_MAX])
+{
 	struct writer w = writer_of(front, PARCEL_FRONT_BYTES_MAX);
 #define F(codec, size, name, meaning) WRITE_##codec(&w, size, p->name);
 	PARCEL_HEADER(F)

@@ -93,6 +93,8 @@ struct parcel {
  * block and key its key; a loss has neither (NULL) and p->hash is given. sign: libsodium's Ed25519 secret key. */
 void     parcel_sign(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], const uint8_t ingest[INGEST_KEY_BYTES],
                      const uint8_t key[BLOCK_KEY_BYTES], uint8_t front[PARCEL_FRONT_BYTES_MAX]);
+/* The front alone, of a parcel that was parsed and has another place now: hash and sealed key are those it has. */
+void     parcel_sign_again(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], uint8_t front[PARCEL_FRONT_BYTES_MAX]);
 
 /* How long the parcel is that starts with these n >= PARCEL_HEADER_BYTES bytes: to know how much to read. ERR_FORMAT. */
 enum err parcel_length(const uint8_t *bytes, size_t n, uint64_t *length);

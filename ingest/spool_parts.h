@@ -1,5 +1,5 @@
 /* The inside of the spool: shared by spool.c (open, append, sync), spool_walk.c (reading files), spool_state.c (state, pushed
- * files), spool_drop.c (making room) and spool_send.c (the sender's side). */
+ * files), spool_epoch.c (another epoch), spool_drop.c (making room) and spool_send.c (the sender's side). */
 #ifndef INGEST_SPOOL_PARTS_H
 #define INGEST_SPOOL_PARTS_H
 
@@ -132,6 +132,11 @@ enum err spool_break(struct spool *s, enum err e);
 enum err spool_reap(struct spool *s, bool last);
 /* Closes the last file; the next append begins another. */
 enum err spool_file_end(struct spool *s);
+
+/* --- spool_epoch.c --- */
+
+/* Gives the stream and its parcels, of which none was ever acknowledged, this larger epoch. With the lock held; durable. */
+enum err spool_epoch_anew(struct spool *s, struct spool_place *st, uint64_t epoch);
 
 /* --- spool_drop.c --- */
 

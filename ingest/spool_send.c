@@ -67,6 +67,13 @@ resume(struct spool *s, unsigned stream, const struct spool_mark *mark)
 	struct spool_place *st = &s->streams[stream];
 	if (mark->epoch >= st->row.epoch && st->row.sequence == 0) /* new here, known there, and its clock was ahead */
 		st->row.epoch = mark->epoch + 1;
+	/* An epoch of the future was begun by a clock that was ahead, in a folder that is gone: what was made since is new there.
+	 * Any other larger epoch may have had these parcels before it. */
+	if (mark->epoch > st->row.epoch && mark->epoch > when_now() && mark->epoch < UINT64_MAX && st->row.acked == 0) {
+		log_line(LOG_WARNED, "stream \"%s\": the archive knows it from a clock that was ahead: its parcels go on behind that",
+		         (const char *)st->row.name);
+		TRY(spool_epoch_anew(s, st, mark->epoch + 1));
+	}
 	if (mark->epoch > st->row.epoch || (mark->epoch == st->row.epoch && mark->sequence > st->row.sequence))
 		return reverted(s, st, mark);
 	st->read_sequence = 0;

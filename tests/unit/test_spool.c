@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/when.h"
 #include "base/log.h"
 #include "tests/support/spool_model.h"
 #include "tests/support/unit.h"
@@ -372,6 +373,50 @@ a_lost_spool_begins_a_larger_epoch(void **state)
 	close_spool(s);
 }
 
+/* The same, but packets were captured before the archive could be asked. */
+static void
+what_waits_gets_a_larger_epoch_when_a_clock_was_ahead(void **state)
+{
+	(void)state;
+	enum err e;
+	struct spool *s = open_large();
+	fill(s, "eth0", 3, 1);
+	fill(s, "eth1", 1, 50);
+	model_session(&model, s, ALL, true, NULL, NULL, NULL);
+	close_spool(s);
+	model_remove(dir);
+	s = open_large();
+	for (unsigned i = 0; i < 8; i++) {
+		fill(s, "eth0", 3, 100 + 10 * i);
+		fill(s, "eth1", 1, 200 + 10 * i);
+	}
+	close_spool(s);
+	s = open_large();
+	struct spool_totals t;
+	spool_totals(s, &t);
+	assert_in_range(t.files, 2, 100);
+	model_stream(&model, "eth0")->epoch += 1ull << 60;
+	assert_int_equal(model_session(&model, s, 5, true, NULL, NULL, NULL), 5);
+	close_spool(s);
+	s = open_large(); /* it is remembered */
+	fill(s, "eth0", 2, 300);
+	model_session(&model, s, ALL, true, NULL, NULL, NULL);
+	assert_right();
+	assert_int_equal(model_stream(&model, "eth0")->sequence, 26);
+	assert_int_equal(model_stream(&model, "eth0")->records, 290);
+	assert_int_equal(model_stream(&model, "eth0")->losses, 0);
+	assert_int_equal(model_stream(&model, "eth1")->records, 90);
+	close_spool(s);
+	/* not of the future: another machine, or a spool that was brought back, whose parcels may be there already */
+	model_remove(dir);
+	s = open_large();
+	fill(s, "eth1", 1, 400);
+	model_stream(&model, "eth1")->epoch = when_now();
+	model_session(&model, s, ALL, true, &e, NULL, NULL);
+	assert_int_equal(e, ERR_DENIED);
+	close_spool(s);
+}
+
 /* --- archives that stand elsewhere --- */
 
 static void
@@ -722,6 +767,7 @@ main(void)
 		TEST(a_ruined_older_file_is_bridged_by_a_loss),
 		TEST(a_lost_state_is_made_again_from_the_files),
 		TEST(a_lost_spool_begins_a_larger_epoch),
+		TEST(what_waits_gets_a_larger_epoch_when_a_clock_was_ahead),
 		TEST(an_archive_that_has_more_than_was_made_ends_it),
 		TEST(an_archive_from_a_backup_gets_a_loss_for_what_it_forgot),
 		TEST(a_refused_parcel_goes_as_a_loss),
