@@ -67,6 +67,7 @@
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
+#define MONITOR_STREAMS_MAX 256u           /* of one monitor: none can use up all numbers */
 #define PATH_BYTES        4096
 
 /* A filter expression, and what is made of it. */

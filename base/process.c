@@ -139,7 +139,8 @@ close_others(const int *keep, unsigned count, int post)
 {
 	int v[PROCESS_KEEP_MAX + 1];
 	unsigned from = 3;
-	memcpy(v, keep, count * sizeof *v);
+	if (count)
+		memcpy(v, keep, count * sizeof *v);
 	v[count++] = post;
 	qsort(v, count, sizeof *v, compare_ints);
 	for (unsigned i = 0; i < count; i++) {

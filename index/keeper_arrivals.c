@@ -358,7 +358,7 @@ land(struct keeper *k, const struct arrival_parcel *in, struct parcel *p)
 		refuse(k, in, p, ARRIVAL_NOT_NEXT, "not the next parcel of its stream");
 		break;
 	case LANDED_QUOTA:
-		refuse(k, in, p, ARRIVAL_NO_ROOM, "the stream's quota is used up, or the disk is nearly full");
+		refuse(k, in, p, ARRIVAL_NO_ROOM, "the stream's quota or the monitor's streams are used up, or the disk is nearly full");
 		break;
 	case LANDED_FORK: {
 		char reason[ARRIVAL_TEXT_BYTES];

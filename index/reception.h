@@ -42,7 +42,7 @@ enum landing_answer {
 	LANDED_BEFORE,   /* it is there: acknowledge (after the next commit) */
 	LANDED_NOT_NEXT, /* parcels before it are missing, or its epoch is over: go on from the mark */
 	LANDED_FORK,     /* another parcel has its place: quarantine the monitor */
-	LANDED_QUOTA,    /* the stream or the disk is full: later */
+	LANDED_QUOTA,    /* the stream or the disk is full: later; or the monitor has MONITOR_STREAMS_MAX streams */
 };
 
 /* *answer and *mark (where the feed stands now) are set when OK. Errors stop as in store.h; ERR_FULL: the disk is, nothing

@@ -31,10 +31,10 @@ connection_stream(struct connection *c, const char *name)
 bool
 connection_answered(const struct connection *c)
 {
-	bool waits = c->pending_count > 0;
-	for (uint32_t i = 0; i < c->stream_count && !waits; i++)
-		waits = c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].refusal_due;
-	return !waits;
+	for (uint32_t i = 0; i < c->stream_count; i++)
+		if (c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].mark_due || c->streams[i].refusal_due)
+			return false;
+	return c->pending_count == 0;
 }
 
 static enum wire_refusal
@@ -246,7 +246,8 @@ may_shake_hands(struct gate *g, struct connection *c)
 static bool
 may_take(struct gate *g, const struct connection *c)
 {
-	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX && !g->stopping &&
+	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
+	       c->pending_bytes <= GATE_PENDING_BYTES && !g->stopping &&
 	       g->pending_bytes <= GATE_PENDING_BYTES_MAX && channel_is_open(&g->store) &&
 	       channel_waiting(&g->store) <= GATE_LINK_BYTES;
 }

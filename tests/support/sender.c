@@ -126,28 +126,19 @@ key_make(struct sent *x)
 }
 
 struct sent *
-send_block(struct sending *s, uint32_t records)
+send_frames(struct sending *s, const struct frames *f, bool headers_only)
 {
 	struct sent *x = sent_new(s);
 	struct parcel *p = &x->p;
 	struct block b;
-	if (!frames)
-		must(frames_open(&frames, BLOCK_BYTES_MAX));
 	if (!encoder)
 		must(block_encoder_open(&encoder));
-	frames_reset(frames);
-	frames->sampled = s->sampled;
-	frames->sampler = s->sampler;
-	for (uint32_t i = 0; i < records; i++, s->next_ns += US) {
-		frame_add(s->next_ns, s->number++);
-		const struct frame *f = &frames->v[i];
-		digest_record(&x->digest, f->ts_ns, f->wire_len, frames->bytes + f->at, f->cap_len);
-	}
-	must(block_encode(encoder, frames, false, &b));
+	must(block_encode(encoder, f, headers_only, &b));
 	p->kind = PARCEL_BLOCK;
 	p->sequence = ++s->sequence;
-	p->records = records;
-	p->last_ns = s->next_ns - US;
+	p->records = b.info.records;
+	p->first_ns = b.info.first_ns;
+	p->last_ns = b.info.last_ns;
 	p->captured_bytes = b.info.captured_bytes;
 	key_make(x);
 	block_seal(encoder, &b, x->key);
@@ -159,6 +150,25 @@ send_block(struct sending *s, uint32_t records)
 	p->block_bytes = b.stored_bytes;
 	parcel_sign(p, s->of->sign_secret, s->of->ingest, x->key, x->front);
 	memcpy(s->previous, p->self, sizeof s->previous);
+	return x;
+}
+
+struct sent *
+send_block(struct sending *s, uint32_t records)
+{
+	struct digest digest = { 0 };
+	if (!frames)
+		must(frames_open(&frames, BLOCK_BYTES_MAX));
+	frames_reset(frames);
+	frames->sampled = s->sampled;
+	frames->sampler = s->sampler;
+	for (uint32_t i = 0; i < records; i++, s->next_ns += US) {
+		frame_add(s->next_ns, s->number++);
+		const struct frame *f = &frames->v[i];
+		digest_record(&digest, f->ts_ns, f->wire_len, frames->bytes + f->at, f->cap_len);
+	}
+	struct sent *x = send_frames(s, frames, false);
+	x->digest = digest;
 	return x;
 }
 
@@ -214,6 +224,35 @@ sender_release(void)
 	frames_close(&frames);
 	block_encoder_close(&encoder);
 	block_examiner_close(&examiner);
+}
+
+void
+sent_write(const struct sent *x, FILE *f)
+{
+	uint32_t n[2] = { x->p.front_bytes, x->p.block_bytes };
+	if (fwrite(n, sizeof n, 1, f) != 1 || fwrite(x->key, sizeof x->key, 1, f) != 1 ||
+	    fwrite(&x->digest, sizeof x->digest, 1, f) != 1 || fwrite(x->front, n[0], 1, f) != 1 ||
+	    (n[1] && fwrite(x->block, n[1], 1, f) != 1))
+		abort();
+}
+
+struct sent *
+sent_read(FILE *f)
+{
+	uint32_t n[2];
+	if (fread(n, sizeof n, 1, f) != 1)
+		return NULL;
+	struct sent *x = calloc(1, sizeof *x);
+	if (!x || n[0] > sizeof x->front || fread(x->key, sizeof x->key, 1, f) != 1 ||
+	    fread(&x->digest, sizeof x->digest, 1, f) != 1 || fread(x->front, n[0], 1, f) != 1)
+		abort();
+	must(parcel_parse_front(x->front, n[0], &x->p));
+	if (n[1]) {
+		x->p.block = x->block = malloc(n[1]);
+		if (!x->block || fread(x->block, n[1], 1, f) != 1)
+			abort();
+	}
+	return x;
 }
 
 /* --- what an archive has --- */

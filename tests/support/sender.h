@@ -11,6 +11,8 @@
 #ifndef TESTS_SUPPORT_SENDER_H
 #define TESTS_SUPPORT_SENDER_H
 
+#include <stdio.h>
+
 #include "archive/frames.h"
 #include "index/reception.h"
 
@@ -46,6 +48,8 @@ struct sent {
 void sender_open(struct sender *m, struct store *s, const char *name, uint8_t seed);
 void sending_begin(struct sending *s, const struct sender *m, const char *stream, uint64_t epoch);
 struct sent *send_block(struct sending *s, uint32_t records);
+/* The next parcel of these frames, whose times are their own; without a digest. */
+struct sent *send_frames(struct sending *s, const struct frames *f, bool headers_only);
 /* So many parcels are dropped, with so many records: one parcel that says so. */
 struct sent *send_loss(struct sending *s, uint32_t parcels, uint64_t records);
 void sent_free(struct sent **p);
@@ -53,6 +57,10 @@ void sent_free(struct sent **p);
 enum err send_land(struct store *s, const struct sender *m, const struct sent *p, uint64_t now_ns, enum landing_answer *answer,
                    struct feed_mark *mark);
 void sender_release(void); /* buffers */
+
+/* A parcel as a spool keeps it: the same bytes each time. sent_read(): NULL at the end. */
+void sent_write(const struct sent *p, FILE *f);
+struct sent *sent_read(FILE *f);
 
 /* The records of a stream (NULL: all) in [from_ns, until_ns); fails where a query would. *notices counts what could not be read
  * (NULL: then it aborts). */

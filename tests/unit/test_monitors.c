@@ -1,10 +1,8 @@
 #include <fcntl.h>
 #include <sodium.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -12,6 +10,7 @@
 #include "index/fsck.h"
 #include "index/monitors.h"
 #include "index/rebuild.h"
+#include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
 
@@ -402,36 +401,6 @@ walk_child(const char *archive, const char *ack_path)
 	return e == OK ? 0 : 9;
 }
 
-static char shim[2 * PATH_BYTES], self[PATH_BYTES];
-
-static bool
-shim_found(void)
-{
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return false;
-	self[n] = 0;
-	snprintf(shim, sizeof shim, "%.*s/../shim.so", (int)(strrchr(self, '/') - self), self);
-	return access(shim, R_OK) == 0;
-}
-
-static int
-walk_run(char *archive, char *ack, const char *fault)
-{
-	char preload[2 * PATH_BYTES + 16], what[PATH_BYTES + 32], below[PATH_BYTES + 32];
-	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", fault ? shim : "");
-	snprintf(what, sizeof what, "ATOLL_FAULT=%s", fault ? fault : "");
-	snprintf(below, sizeof below, "ATOLL_FAULT_DIR=%s", archive);
-	char asan[] = "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0";
-	char *const environment[] = { preload, what, below, asan, NULL };
-	char *const argv[] = { self, (char[]){ "walk" }, archive, ack, NULL };
-	pid_t pid;
-	int status = -1;
-	assert_int_equal(posix_spawn(&pid, self, NULL, NULL, argv, environment), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
 /* What was acknowledged is so; a code and its monitor are never there both; the code does not work for anybody else. */
 static void
 walk_verify(const char *archive, const char *ack, const char *fault)
@@ -472,12 +441,10 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 	(void)state;
 	static const char *const modes[][2] = { { "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" },
 		{ "errno:ENOSPC:", "+" }, { "short:", "" } };
-	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], fault[PATH_BYTES + 16];
+	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], fault[64];
 	long steps = 0, runs = 0;
-	if (!shim_found()) {
-		print_message("# no %s\n", shim);
+	if (!faulted_ready())
 		skip();
-	}
 	scratch_make(top);
 	MUST(io_path(fresh, top, "fresh"));
 	MUST(io_path(archive, top, "a"));
@@ -489,12 +456,7 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 	store_close(&s);
 	scratch_copy(fresh, archive);
 	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	snprintf(fault, sizeof fault, "count:%s", count);
-	assert_int_equal(walk_run(archive, ack, fault), 0);
-	FILE *f = fopen(count, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%ld", &steps), 1);
-	fclose(f);
+	steps = faulted_steps(archive, ack, count);
 	assert_in_range(steps, 10, 200);
 	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
 		for (long n = 1; n <= steps; n++, runs++) {
@@ -502,7 +464,7 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 			scratch_remove(archive);
 			scratch_copy(fresh, archive);
 			assert_int_equal(truncate(ack, 0), 0);
-			(void)walk_run(archive, ack, fault);
+			(void)faulted_run(archive, ack, fault);
 			walk_verify(archive, ack, fault);
 		}
 	print_message("# %ld steps, %ld runs\n", steps, runs);

@@ -366,6 +366,7 @@ at_the_end_what_is_in_flight_is_answered(void **state)
 		acknowledged = m.ack.sequence;
 	assert_int_equal(stop(), 0);
 	assert_true(records_there() == acknowledged * 30);
+	tiny_hang_up(&who); /* not into the server's processes */
 	start(&(struct gate_limits)GATE_LIMITS_DEFAULT);
 	assert_true(tiny_hello(&who, port));
 }
