@@ -19,7 +19,7 @@ from kit.results import *       # noqa: E402,F403
 
 LANES = 32
 FLIPPED = 300     # each of the first bytes, both ways
-CASE_SECONDS = 100
+CASE_SECONDS = 150
 
 
 class Lane:
@@ -38,7 +38,7 @@ class Lane:
         self.proxy.ways.clear()
         self.proxy.plan = lambda i: first if i == 0 else later(i) if later else Way()
         files = small.make(self.site.folder, number)
-        done = self.collector.push(*files, timeout=CASE_SECONDS)
+        done = self.collector.push(*files, timeout=CASE_SECONDS, options=("--wait",))
         for path in files:
             os.unlink(path)
         if done.code != 0:
@@ -189,7 +189,7 @@ def false_archive(lane, way):
     kept, lane.proxy.to = lane.proxy.to, server.getsockname()[1]
     lane.proxy.plan = lambda i: Way()
     files = small.make(lane.site.folder, 902)
-    process = lane.collector.start_push(*files)
+    process = lane.collector.start_push(*files, options=("--wait",))
     time.sleep(4)
     ok("a_collector_does_not_believe_a_recorded_archive", process.poll() is None and lane.collector.parcels_left() > 0,
        process.poll(), lane.collector.tail())
