@@ -18,6 +18,7 @@
 
 #include "archive/block.h"
 #include "archive/parcel.h"
+#include "base/config.h"
 #include "index/monitors.h"
 #include "index/store.h"
 
@@ -60,6 +61,7 @@ struct retention {
 	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
 	                           * future) are removed, stream by stream */
 	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
+	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
 	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */
 	uint64_t stop_bytes;      /* below so many nothing lands any more (LANDED_QUOTA); reads go on */

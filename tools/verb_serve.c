@@ -28,6 +28,7 @@ struct server {
 	const struct given *given;
 	struct config_address listen, metrics;
 	char   user[CONFIG_TEXT_BYTES]; /* "": the default one, if there is one */
+	struct config *config; /* as at the start: the processes have it from there */
 	struct keeper_settings keeper;
 	struct gate_settings   gate;
 	struct http_settings   http;
@@ -84,7 +85,7 @@ limits_of(const struct config *c, struct server *s)
 	s->keeper.limits = (struct keeper_limits){
 		.retention = { .age_ns = c->retention_age, .stream_bytes = c->retention_stream_bytes,
 		               .free_bytes = c->retention_free_bytes, .stop_bytes = c->retention_stop_bytes,
-		               .merge_age_ns = c->merge_age },
+		               .config = s->config, .merge_age_ns = c->merge_age },
 		.monitor_bytes = c->limits_monitor_bytes,
 	};
 	return OK;
@@ -115,6 +116,7 @@ settings_read(struct server *s, const struct given *g)
 	if (key && !realpath(key, s->keeper.key_file))
 		return fail_errno("%s", key);
 	TRY(config_load(&c, given_text(g, "config", NULL), environ, see_fault, &faults));
+	s->config = c;
 	s->listen = c->server_listen;
 	s->metrics = c->server_metrics;
 	const char *user = given_text(g, "user", strcmp(c->server_user, "atoll") == 0 ? "" : c->server_user);
@@ -126,7 +128,6 @@ settings_read(struct server *s, const struct given *g)
 		s->metrics = (struct config_address){ 0 };
 	else if (e == OK && metrics)
 		e = address_parse(&s->metrics, metrics, "metrics");
-	config_close(&c);
 	s->gate.store = s->http.store = ROLE_STORE;
 	s->keeper.ingest = ROLE_INGEST;
 	s->keeper.http = ROLE_HTTP;
@@ -288,6 +289,7 @@ run(const struct given *g)
 		e = check_access(s->keeper.dir);
 	if (e == OK)
 		e = serve(s);
+	config_close(&s->config);
 	free(s);
 	return e;
 }

@@ -93,7 +93,9 @@ ok("and_in_the_metrics", status == 200 and stored in text, text[-3000:])
 ok("which_count_packets_once", f'atoll_monitor_records_total{{monitor="roof"}} {packets}\n' in text, text[-3000:])
 ok("and_are_well_formed", all(re.fullmatch(r'# (HELP|TYPE) .*|[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z]+="[a-z]+")*\})? -?\d+(\.\d+)?', line)
                               for line in text.splitlines()))
-ok("the_table_has_it_too", bool(re.search(rf"roof +(enrolled|connected) .*{packets:,}", atoll("a", "monitors").text)), atoll("a", "monitors"))
+must("the_table_has_it_too", atoll("a", "monitors"), 0, rf"roof +(enrolled|connected) .*{packets:,}")
+with open(os.path.join(os.environ.get("TOP", "."), "docs", "json.md"), encoding="utf-8") as f:
+    same("its_members_are_as_documented", list(monitor()), re.findall(r"^\| monitors\[\]\.(\w+) \|", f.read(), re.M))
 
 must("revoke_asks_the_server", atoll("a", "revoke", "roof"), 0, "its session ends now")
 same("the_monitor_is_revoked", monitor()["state"], "revoked")

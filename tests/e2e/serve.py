@@ -33,7 +33,7 @@ def refusals(site):
     """Every sentence names the thing and what to do."""
     here = f"127.0.0.1:{site.port}"
     one_sentence("an_address_in_use_is_said_with_the_way_out", serve("--listen", here), 1, str(site.port), "in use", "--listen", "ss -ltnp")
-    one_sentence("an_archive_with_a_server_is_held", serve("--listen", f"127.0.0.1:{r.free_port()}"), 1, "archive", "another|held|writer")
+    one_sentence("an_archive_with_a_server_is_held", serve("--listen", f"127.0.0.1:{r.free_port()}"), 1, "archive", "another|is writing")
     one_sentence("no_archive_there", serve("--listen", f"127.0.0.1:{r.free_port()}", archive="nowhere"), 5, "nowhere")
     one_sentence("an_address_of_another_machine", serve("--listen", "192.0.2.1:7713"), 2, "no interface", "--listen")
     for text in ("7713", "host:", "127.0.0.1:99999", "::1:7713", "[::1]", "x:-1"):
