@@ -55,14 +55,14 @@ recount(struct spool *s, uint32_t stream)
 static enum err
 reverted(const struct spool *s, const struct spool_place *st, const struct spool_mark *mark)
 {
-	return fail(ERR_DENIED, "the archive has parcels of stream \"%s\" (epoch %" PRIu64 ", up to %" PRIu64 ") that were not made in %s "
-	                        "(epoch %" PRIu64 ", up to %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
+	return fail(ERR_DENIED, "the archive has parcels of stream \"%s\" (epoch %" PRIu64 ", up to %" PRIu64 ") not made in %s (epoch "
+	                        "%" PRIu64 ", up to %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
 	                        "other monitor has this identity, remove the folder: what it holds is given up and a new epoch begins",
 	            (const char *)st->row.name, mark->epoch, mark->sequence, s->dir, st->row.epoch, st->row.sequence);
 }
 
-/* Whether the chain at the mark is ours: what `previous` of our next parcel says, or where our chain ends. True when that can not be
- * told: the archive compares, too, when the next parcel comes. */
+/* Whether the chain at the mark is ours: what `previous` of our next parcel says, or where our chain ends. True when that can not
+ * be told: the archive compares, too, when the next parcel comes. */
 static bool
 is_ours(struct spool *s, uint32_t stream, const struct spool_mark *mark)
 {
