@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Disks that are full: the archive's (collectors wait, queries go on, it goes on by itself when there is room, nothing is lost) and
-the spool's (policies stop and oldest; sent and lost are together what was seen)."""
+the spool's (files that are pushed wait; what a capture loses is counted: remote_live.py)."""
 import json
 import subprocess
 import sys

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -109,8 +110,11 @@ class Site:
         """Starts the server; env: for a shim, which does not go with the sandbox. wait: until it says that all is up; False when
         it ended before that."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        listener.bind("\0atoll-test-%d-%d-%f" % (os.getpid(), self.port, time.monotonic()))
-        environment = dict(os.environ, NOTIFY_SOCKET="@" + listener.getsockname()[1:].decode(), **(env or {}))
+        path = os.path.join(tempfile.gettempdir(), f"atoll-up-{os.getpid()}-{self.port}")  # abstract names stay in a namespace
+        if os.path.exists(path):
+            os.unlink(path)
+        listener.bind(path)
+        environment = dict(os.environ, NOTIFY_SOCKET=path, **(env or {}))
         command = [*self.wrapper, ATOLL, "-A", self.archive, "serve", "--config", self.config, "--listen",
                    f"{self.host}:{self.port}", "--metrics", "none", *(["--user", "root"] if ROOT else []),
                    *([] if sandbox else ["--no-sandbox"])]
@@ -124,6 +128,7 @@ class Site:
             return up
         finally:
             listener.close()
+            os.unlink(path)
 
     def wait_up(self, listener):
         listener.settimeout(0.2)
