@@ -69,8 +69,8 @@ tick(void *arg)
 }
 
 static enum err
-collect(struct life *life, const char *dir, const struct identity *id, const struct captures *all, const struct spool_options *spool,
-        const struct live_options *o)
+collect(struct life *life, const char *dir, const struct identity *id, const struct captures *all,
+        const struct spool_options *spool, const struct live_options *o)
 {
 	char sentence[ERR_TEXT_BYTES];
 	TRY(collector_open(&life->collector, dir, id, spool));
