@@ -39,7 +39,7 @@
                                                 * freed or dropped at once */
 #define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
 #define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
-#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. They stay in the spool, not in memory */
+#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. In the spool, not in memory */
 #define SENDER_FLIGHT_MAX        4096u         /* parcels sent and not acknowledged */
 #define SENDER_RETRY_MIN_NS      1000000000u   /* a lost connection is made again after 1 s, 2 s, ... */
 #define SENDER_RETRY_MAX_NS      60000000000u
