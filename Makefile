@@ -42,15 +42,20 @@ LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lmicrohttpd -l
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
+# of the collector, which has to compile and link where there is no LMDB and no libmicrohttpd
+COLLECT_PARTS := base ingest archive
+COLLECT_LIBS  := -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
 PARTS ?= base ingest archive index query api
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
-TOOL_SOURCES    := $(wildcard tools/*.c)
+COLLECT_SOURCES := $(wildcard tools/atoll-collect.c tools/collect*.c)
+TOOL_SOURCES    := $(filter-out $(COLLECT_SOURCES),$(wildcard tools/*.c))
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 UNIT  := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/bench_*.c))
 SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
 GEN_SOURCES := $(wildcard tests/gen/*.c)
+SINK  := $(patsubst tests/sink/%.c,$(OUT)/%,$(wildcard tests/sink/sink.c))
 GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
 PAGES := docs/format.md docs/wire.md
 
@@ -64,17 +69,21 @@ DEPS_FIRST := deps
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-.PHONY: all deps demo test check docs bench fuzz fuzz-build torture install clean help unit FORCE
+.PHONY: all collect deps demo test check docs bench fuzz fuzz-build torture install clean help unit FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-## all      build ./atoll
-all: $(if $(TOOL_SOURCES),$(OUT)/atoll,$(LIBRARY))
+## all      build ./atoll and ./atoll-collect
+all: $(if $(TOOL_SOURCES),$(OUT)/atoll $(OUT)/atoll-collect,$(LIBRARY))
 ifeq ($(SAN)$(BUILD),build)
 ifneq ($(TOOL_SOURCES),)
 	@[ "$$(readlink atoll)" = "$(OUT)/atoll" ] || ln -sfn $(OUT)/atoll atoll
+	@[ "$$(readlink atoll-collect)" = "$(OUT)/atoll-collect" ] || ln -sfn $(OUT)/atoll-collect atoll-collect
 endif
 endif
+
+## collect  build atoll-collect alone: without LMDB, libmicrohttpd
+collect: $(OUT)/atoll-collect
 
 ## help     this list
 help:
@@ -121,11 +130,12 @@ torture: all $(GEN) $(SHIMS)
 	@GEN=$(GEN) OUT=$(OUT) tests/torture.sh $(N)
 
 ## unit     build the unit tests, the generator and the shims, run nothing
-unit: $(UNIT) $(GEN) $(SHIMS)
+unit: $(UNIT) $(GEN) $(SHIMS) $(SINK)
 
 ## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
+	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
 	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
 	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -145,8 +155,8 @@ $(OUT)/flags: FORCE $(DEPS_FIRST)
 	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
 $(OUT)/sources: FORCE
 	@mkdir -p $(@D)
-	@echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES)' | cmp -s - $@ || \
-		echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES)' > $@
+	@echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES) $(COLLECT_SOURCES)' | cmp -s - $@ || \
+		echo '$(LIBRARY_SOURCES) $(SUPPORT_SOURCES) $(TOOL_SOURCES) $(COLLECT_SOURCES)' > $@
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
@@ -163,6 +173,13 @@ $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES)) $(OUT)/sources
 $(OUT)/atoll: $(call objects,$(TOOL_SOURCES)) $(LIBRARY) $(OUT)/sources
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
+$(OUT)/libcollect.a: $(call objects,$(wildcard $(addsuffix /*.c,$(COLLECT_PARTS)))) $(OUT)/sources
+	@rm -f $@
+	ar rcsD $@ $(filter %.o,$^)
+
+$(OUT)/atoll-collect: $(call objects,$(COLLECT_SOURCES)) $(OUT)/libcollect.a $(OUT)/sources
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(COLLECT_LIBS)
+
 $(OUT)/format_doc: $(OUT)/tests/docs/format_doc.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -171,6 +188,9 @@ $(OUT)/config_doc: $(OUT)/tests/docs/config_doc.o $(LIBRARY)
 
 $(OUT)/gen: $(call objects,$(GEN_SOURCES))
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lm
+
+$(OUT)/sink: $(OUT)/tests/sink/sink.o $(OUT)/libcollect.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(COLLECT_LIBS)
 
 $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)

@@ -82,7 +82,8 @@ enum err config_load(struct config **out, const char *path, char *const *environ
                      void (*see)(void *arg, const char *sentence), void *arg);
 void     config_close(struct config **c);
 
-/* What holds for a stream: its own section, else that of its monitor (MONITOR of MONITOR/STREAM), else [retention]. */
+/* What holds for a stream: what its own section says, else that of its monitor (MONITOR of MONITOR/STREAM), else *age_ns and *bytes
+ * stay as they are. */
 void     config_retention(const struct config *c, const char *stream, uint64_t *age_ns, uint64_t *bytes);
 
 /* Each setting as resolved: value as it would be written, and where it comes from ("default", "FILE:LINE", "environment NAME").

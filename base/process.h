@@ -66,8 +66,9 @@ struct supervision {
 	void    *arg;
 };
 
-/* The parent's loop, until SIGTERM or SIGINT: OK when all ended well; a second signal kills at once. When a role fails before
- * all were up the first time: stops all, and returns its error with its sentence. Tells systemd (base/notify.h). */
+/* The parent's loop, until SIGTERM or SIGINT: OK when all ended well; a second signal, half a second later or more, kills at
+ * once. When a role fails before all were up the first time: stops all, and returns its error with its sentence. Tells systemd
+ * (base/notify.h). */
 enum err supervise(const struct supervision *s);
 
 /* --- in a child --- */

@@ -358,7 +358,7 @@ land(struct keeper *k, const struct arrival_parcel *in, struct parcel *p)
 		refuse(k, in, p, ARRIVAL_NOT_NEXT, "not the next parcel of its stream");
 		break;
 	case LANDED_QUOTA:
-		refuse(k, in, p, ARRIVAL_NO_ROOM, "the stream's quota is used up, or the disk is nearly full");
+		refuse(k, in, p, ARRIVAL_NO_ROOM, "the stream's quota or the monitor's streams are used up, or the disk is nearly full");
 		break;
 	case LANDED_FORK: {
 		char reason[ARRIVAL_TEXT_BYTES];
@@ -441,7 +441,7 @@ keeper_take(struct keeper *k, bool *idle)
 		if (e == OK)
 			e = arrival_decode(&in, ARRIVAL_TO_STORE, &m);
 		if (e != OK) {
-			log_line(LOG_WARNED, "link to the ingest process: %s", err_text());
+			log_line(e == ERR_IO ? LOG_NOTED : LOG_FAILED, "link to the ingest process: %s", err_text());
 			keeper_link_lost(k);
 			break;
 		}

@@ -100,53 +100,12 @@ add_monitor(const struct keeper_monitor *m, struct vitals_monitor *v, uint64_t n
 	}
 }
 
-/* What the feeds say: it is durable, and of all epochs. */
-static enum err
-add_feeds(struct catalogue *c, struct vitals *v)
-{
-	struct feed_row f = { 0 };
-	struct gap_row gap = { 0 };
-	enum err e;
-	while ((e = catalogue_next_feed(c, false, &f)) == OK) {
-		struct vitals_monitor *m = vitals_find(v, f.monitor);
-		if (!m)
-			continue;
-		m->records += f.records;
-		m->parcels += f.parcels;
-		m->last_ns = f.last_ns > m->last_ns ? f.last_ns : m->last_ns;
-		m->seen_ns = f.arrived_ns > m->seen_ns ? f.arrived_ns : m->seen_ns;
-		m->lost_kernel += f.past_kernel + f.lost_kernel;
-		m->lost_interface += f.past_interface + f.lost_interface;
-		m->lost_spool += f.past_spool + f.lost_spool;
-		m->lost_policy += f.past_policy + f.lost_policy;
-	}
-	while (e == END && (e = catalogue_next_gap(c, &gap)) == OK) {
-		struct vitals_monitor *m = catalogue_feed(c, gap.stream, false, &f) == OK ? vitals_find(v, f.monitor) : NULL;
-		if (m)
-			m->gaps++;
-		e = END;
-	}
-	struct catalogue_totals t;
-	if (e == END)
-		e = catalogue_sum(c, 0, &t);
-	if (e != OK)
-		return e;
-	v->landed_blocks = t.landed_blocks;
-	v->landed_bytes = t.landed_bytes;
-	v->segments = t.segments;
-	v->streams = t.streams;
-	v->stored_records = t.records;
-	v->stored_bytes = t.file_bytes;
-	return OK;
-}
-
 void
 keeper_add_vitals(void *arg, struct vitals *v)
 {
 	struct keeper *k = arg;
 	uint64_t now = when_now();
 	struct statvfs fs;
-	struct catalogue *c = archive_catalogue(store_archive(k->store));
 	v->started_ns = k->numbers.started_ns;
 	v->parcels = k->numbers.parcels;
 	v->commits = k->numbers.commits;
@@ -172,13 +131,6 @@ keeper_add_vitals(void *arg, struct vitals *v)
 		add_monitor(mine, m, now);
 		v->sessions += mine->session != 0;
 	}
-	enum err e = catalogue_begin(c);
-	if (e == OK) {
-		e = add_feeds(c, v);
-		catalogue_end(c);
-	}
-	if (e != OK)
-		log_line(LOG_WARNED, "numbers: %s", err_text());
 }
 
 enum err

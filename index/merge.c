@@ -501,15 +501,15 @@ fill_commit(struct reception *r, struct feed *f)
 /* --- steps --- */
 
 static bool
-is_old(const struct feed *f, uint64_t now_ns)
+is_old(const struct reception *r, const struct feed *f, uint64_t now_ns)
 {
-	return now_ns > f->oldest_ns && now_ns - f->oldest_ns >= MERGE_AGE_NS;
+	return now_ns > f->oldest_ns && now_ns - f->oldest_ns >= r->merge_age_ns;
 }
 
 static bool
-wants_merging(const struct feed *f, uint64_t now_ns, bool force)
+wants_merging(const struct reception *r, const struct feed *f, uint64_t now_ns, bool force)
 {
-	return f->waiting > 0 && (force || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(f, now_ns) ||
+	return f->waiting > 0 && (force || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(r, f, now_ns) ||
 	                          (f->filling && (!caught_up(f) || fill_is_full(f->filling))));
 }
 
@@ -521,7 +521,7 @@ merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uin
 		*more = true;
 		return fill_commit(r, f);
 	}
-	if (!wants_merging(f, now_ns, force))
+	if (!wants_merging(r, f, now_ns, force))
 		return OK;
 	if (!f->filling) {
 		enum err e = fill_begin(r, f, FILLINGS_MAX, now_ns);
@@ -543,7 +543,7 @@ merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uin
 		return fail(e, "%s", kept);
 	}
 	full |= fill_is_full(f->filling);
-	if (!full && !force && f->waiting < MERGE_BLOCKS_MAX && !is_old(f, now_ns))
+	if (!full && !force && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
 		return OK; /* it stays open for what lands next */
 	*more = true;
 	return fill_commit(r, f);

@@ -143,6 +143,15 @@ feed_stream(struct reception *r, uint32_t monitor, const char *name, uint32_t *s
 	return store_stream(r->store, full, stream);
 }
 
+static uint32_t
+feeds_of(const struct reception *r, uint32_t monitor)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < r->feed_count; i++)
+		n += r->feeds[i]->row.monitor == monitor;
+	return n;
+}
+
 static struct feed *
 feed_known(const struct reception *r, uint32_t monitor, const char *name)
 {
@@ -354,7 +363,7 @@ store_land(struct store *s, const struct arrival *a, enum landing_answer *answer
 	struct feed *f = feed_known(r, a->monitor, p->stream);
 	struct feed_row none = { .monitor = a->monitor };
 	enum landing_answer place = feed_place(f ? &f->row : &none, p);
-	if (place == LANDED && r->quota)
+	if (place == LANDED && (r->quota || (!f && feeds_of(r, a->monitor) >= MONITOR_STREAMS_MAX)))
 		place = LANDED_QUOTA;
 	if (place == LANDED && !f) {
 		TRY(feed_stream(r, a->monitor, p->stream, &none.stream));
@@ -483,6 +492,7 @@ reception_tend(struct store *s, const struct retention *limits, uint64_t now_ns,
 	bool merging = false, retiring = false;
 	*more = false;
 	TRY(reception_of(s, &r));
+	r->merge_age_ns = limits && limits->merge_age_ns ? limits->merge_age_ns : MERGE_AGE_NS;
 	enum err e = merge_step(r, now_ns, force, &merging);
 	if (e == OK && limits && !merging)
 		e = retention_step(r, limits, now_ns, &retiring);

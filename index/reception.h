@@ -18,6 +18,7 @@
 
 #include "archive/block.h"
 #include "archive/parcel.h"
+#include "base/config.h"
 #include "index/monitors.h"
 #include "index/store.h"
 
@@ -42,7 +43,7 @@ enum landing_answer {
 	LANDED_BEFORE,   /* it is there: acknowledge (after the next commit) */
 	LANDED_NOT_NEXT, /* parcels before it are missing, or its epoch is over: go on from the mark */
 	LANDED_FORK,     /* another parcel has its place: quarantine the monitor */
-	LANDED_QUOTA,    /* the stream or the disk is full: later */
+	LANDED_QUOTA,    /* the stream or the disk is full: later; or the monitor has MONITOR_STREAMS_MAX streams */
 };
 
 /* *answer and *mark are set when OK. mark: where the feed stands, with this parcel and the others of the group when it is LANDED
@@ -63,7 +64,9 @@ struct retention {
 	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
 	                           * future) are removed, stream by stream */
 	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
+	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
+	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */
 	uint64_t stop_bytes;      /* below so many nothing lands any more (LANDED_QUOTA); reads go on */
 };
 

@@ -51,6 +51,7 @@ struct reception {
 	uint32_t        feed_count, feed_room;
 	uint32_t       *table;          /* by monitor and name: index into feeds plus 1, 0: free */
 	uint32_t        table_room;     /* a power of two, at least twice feed_count */
+	uint64_t        merge_age_ns;   /* how long the oldest parcel of a feed waits */
 	uint32_t        turn;           /* which feed merging looks at next */
 	uint32_t        fillings;
 	bool            quota;          /* nothing lands: too little free on the disk */

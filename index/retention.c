@@ -34,19 +34,48 @@ written_ns(struct reception *r, const struct segment_row *row)
 	return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+/* What holds for this stream. */
+static enum err
+limits_of(struct catalogue *c, const struct retention *limits, uint32_t stream, uint64_t *age_ns, uint64_t *bytes)
+{
+	struct stream_row row;
+	*age_ns = limits->age_ns;
+	*bytes = limits->stream_bytes;
+	if (!limits->config || limits->config->stream_count == 0)
+		return OK;
+	TRY(catalogue_stream(c, stream, &row));
+	config_retention(limits->config, row.name, age_ns, bytes);
+	return OK;
+}
+
+/* Up to when records of this age are removed; 0: none. */
+static uint64_t
+old_until(uint64_t age_ns, uint64_t now_ns)
+{
+	uint64_t step = age_ns / AGE_STEPS > AGE_STEP_NS ? age_ns / AGE_STEPS : AGE_STEP_NS;
+	return age_ns == 0 || now_ns <= age_ns ? 0 : (now_ns - age_ns) / step * step;
+}
+
 /* One stream with records that are too old, or one segment from the future that was written too long ago. */
 static enum err
-find_old(struct reception *r, uint64_t until_ns, uint64_t now_ns, struct segment_row *found, bool *future)
+find_old(struct reception *r, const struct retention *limits, uint64_t now_ns, struct segment_row *found, uint64_t *until_ns,
+         bool *future)
 {
 	struct catalogue *c = catalogue_of(r);
 	struct segment_row row = { 0 };
+	uint64_t age_ns, bytes;
+	uint32_t stream = 0; /* whose limit until_ns is */
 	enum err e;
 	TRY(catalogue_begin(c));
 	while ((e = catalogue_next_segment(c, &row)) == OK) {
 		if (row.state == SEGMENT_DELETING)
 			continue;
-		*future = row.last_ns > now_ns && written_ns(r, &row) < until_ns;
-		if (*future || (row.first_ns < until_ns && row.hidden_until_ns < until_ns))
+		if (row.stream != stream && (e = limits_of(c, limits, row.stream, &age_ns, &bytes)) != OK)
+			break;
+		stream = row.stream;
+		*until_ns = old_until(age_ns, now_ns);
+		*future = row.last_ns > now_ns && written_ns(r, &row) < *until_ns;
+		if (*future || (row.first_ns < *until_ns && row.hidden_until_ns < *until_ns))
 			break;
 	}
 	catalogue_end(c);
@@ -55,41 +84,41 @@ find_old(struct reception *r, uint64_t until_ns, uint64_t now_ns, struct segment
 }
 
 static enum err
-retire_old(struct reception *r, uint64_t age_ns, uint64_t now_ns, bool *more)
+retire_old(struct reception *r, const struct retention *limits, uint64_t now_ns, bool *more)
 {
-	uint64_t step = age_ns / AGE_STEPS > AGE_STEP_NS ? age_ns / AGE_STEPS : AGE_STEP_NS;
 	struct segment_row row;
 	struct store_removal removal;
+	uint64_t until_ns;
 	bool future;
-	if (now_ns <= age_ns)
-		return OK;
-	uint64_t until_ns = (now_ns - age_ns) / step * step;
-	enum err e = find_old(r, until_ns, now_ns, &row, &future);
+	enum err e = find_old(r, limits, now_ns, &row, &until_ns, &future);
 	if (e != OK)
 		return e == END ? OK : e;
 	*more = true;
 	return future ? store_retire(r->store, &row) : store_remove(r->store, row.stream, until_ns, &removal);
 }
 
-/* The oldest segment of the stream with the most bytes, if these are more than `above`. END. */
+/* The oldest segment of the stream that is furthest above its limit; limits NULL: of the largest. END: none is above. */
 static enum err
-find_large(struct reception *r, uint64_t above, struct segment_row *oldest)
+find_large(struct reception *r, const struct retention *limits, struct segment_row *oldest)
 {
 	struct catalogue *c = catalogue_of(r);
 	struct stream_row stream = { 0 };
 	struct segment_row row = { 0 };
 	struct catalogue_totals t;
-	uint64_t most = 0;
+	uint64_t most = 0, age_ns, bytes = 0;
 	uint32_t of = 0;
 	enum err e;
 	TRY(catalogue_begin(c));
-	while ((e = catalogue_next_stream(c, &stream)) == OK && (e = catalogue_sum(c, stream.id, &t)) == OK)
-		if (t.segments > 0 && t.file_bytes > most) {
-			most = t.file_bytes;
-			of = stream.id;
-		}
+	while ((e = catalogue_next_stream(c, &stream)) == OK && (e = catalogue_sum(c, stream.id, &t)) == OK) {
+		if (limits && (e = limits_of(c, limits, stream.id, &age_ns, &bytes)) != OK)
+			break;
+		if ((limits && bytes == 0) || t.segments == 0 || t.file_bytes <= bytes || t.file_bytes - bytes <= most)
+			continue;
+		most = t.file_bytes - bytes;
+		of = stream.id;
+	}
 	bool found = false;
-	while (e == END && most > above && (e = catalogue_next_segment(c, &row)) == OK) {
+	while (e == END && most > 0 && (e = catalogue_next_segment(c, &row)) == OK) {
 		e = END;
 		if (row.stream == of && row.state == SEGMENT_LIVE && (!found || row.last_ns < oldest->last_ns)) {
 			*oldest = row;
@@ -101,10 +130,10 @@ find_large(struct reception *r, uint64_t above, struct segment_row *oldest)
 }
 
 static enum err
-retire_large(struct reception *r, uint64_t above, bool *more)
+retire_large(struct reception *r, const struct retention *limits, bool *more)
 {
 	struct segment_row row;
-	enum err e = find_large(r, above, &row);
+	enum err e = find_large(r, limits, &row);
 	if (e != OK)
 		return e == END ? OK : e;
 	*more = true;
@@ -119,12 +148,13 @@ retention_step(struct reception *r, const struct retention *limits, uint64_t now
 		return OK;
 	TRY(free_bytes(r, &left));
 	r->quota = limits->stop_bytes && left < limits->stop_bytes;
-	if (limits->age_ns)
-		TRY(retire_old(r, limits->age_ns, now_ns, more));
-	if (!*more && limits->stream_bytes)
-		TRY(retire_large(r, limits->stream_bytes, more));
+	bool own = limits->config && limits->config->stream_count > 0;
+	if (limits->age_ns || own)
+		TRY(retire_old(r, limits, now_ns, more));
+	if (!*more && (limits->stream_bytes || own))
+		TRY(retire_large(r, limits, more));
 	if (!*more && limits->free_bytes && left < limits->free_bytes)
-		TRY(retire_large(r, 0, more));
+		TRY(retire_large(r, NULL, more));
 	if (!*more)
 		r->retention_ns = now_ns + LOOK_NS;
 	return OK;

@@ -260,11 +260,8 @@ drained(const struct gate *g)
 		const uint8_t *p;
 		if (!c || c->monitor.id == 0)
 			continue;
-		if (c->pending_count || (c->writable && session_output(c->session, g->now_ns, &p)))
+		if (!connection_answered(c) || (c->writable && session_output(c->session, g->now_ns, &p)))
 			return false;
-		for (uint32_t k = 0; k < c->stream_count; k++)
-			if (c->streams[k].in_flight || c->streams[k].ack_due || c->streams[k].refusal_due)
-				return false;
 	}
 	return true;
 }

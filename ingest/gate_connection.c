@@ -28,6 +28,15 @@ connection_stream(struct connection *c, const char *name)
 	return NULL;
 }
 
+bool
+connection_answered(const struct connection *c)
+{
+	for (uint32_t i = 0; i < c->stream_count; i++)
+		if (c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].mark_due || c->streams[i].refusal_due)
+			return false;
+	return c->pending_count == 0;
+}
+
 static enum wire_refusal
 admit(void *arg, const uint8_t key[NOISE_KEY_BYTES])
 {
@@ -211,7 +220,7 @@ take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 		return take_report(g, c, &m->report);
 	case WIRE_TYPE_BYE:
 		snprintf(c->reason, sizeof c->reason, "the collector said goodbye");
-		return true;
+		return c->goodbye = true;
 	default:
 		return true;
 	}
@@ -237,7 +246,8 @@ may_shake_hands(struct gate *g, struct connection *c)
 static bool
 may_take(struct gate *g, const struct connection *c)
 {
-	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX && !g->stopping &&
+	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
+	       c->pending_bytes <= GATE_PENDING_BYTES && !g->stopping &&
 	       g->pending_bytes <= GATE_PENDING_BYTES_MAX && channel_is_open(&g->store) &&
 	       channel_waiting(&g->store) <= GATE_LINK_BYTES;
 }
@@ -405,6 +415,8 @@ connection_turn(struct gate *g, struct connection *c)
 		did |= n;
 	}
 	say_all(g, c);
+	if (c->goodbye && connection_answered(c))
+		session_end(c->session); /* the collector waits for our end of it */
 	return write_some(g, c) && did;
 }
 

@@ -114,7 +114,7 @@ take_key(struct gate *g, const struct arrival_key *in)
 {
 	struct connection *c = connection_find(g, in->request >> 16);
 	for (unsigned i = 0; c && i < c->pending_count; i++) {
-		struct gate_parcel *p = &c->pending[i];
+		struct gate_parcel *p = c->pending[i];
 		if (p->request != in->request || p->ready)
 			continue;
 		if (!in->good) {

@@ -181,7 +181,7 @@ identity_store(const char *dir, const struct identity *i)
 	struct identity_file f = { .version = IDENTITY_VERSION, .enrolled = i->enrolled, .port = i->port };
 	TRY(io_path(path, dir, "identity"));
 	TRY(io_path(next, dir, "identity.new"));
-	enum err e = io_mkdir(dir, 0700);
+	enum err e = io_mkdir(dir, 0711); /* the spool in it may be another user's, who captures without being root */
 	if (e != OK && e != ERR_EXISTS)
 		return e;
 	memcpy(f.magic, FILE_MAGIC, sizeof f.magic);

@@ -54,7 +54,7 @@ enum err identity_make(struct identity **out, const uint8_t seed[IDENTITY_SEED_B
 /* ERR_ABSENT: not enrolled (the sentence says how); ERR_DENIED: others may read the file, or we may not; ERR_FORMAT: damaged;
  * ERR_UNSUPPORTED: another version. One whose enrolment was not answered is given too: see enrolled. */
 enum err identity_load(struct identity **out, const char *dir);
-/* Makes dir (0700) when it is not there; durable on return, whole or not at all. */
+/* Makes dir (0711) when it is not there; durable on return, whole or not at all. */
 enum err identity_store(const char *dir, const struct identity *i);
 void     identity_close(struct identity **i); /* wipes, sets *i to NULL */
 

@@ -46,9 +46,4 @@ void     sender_status(struct sender *s, struct sender_status *out);
 void     sender_stop(struct sender **s);
 const char *sender_phase_name(enum sender_phase phase);
 
-/* Asks the archive that id names to enrol its keys with this secret; fills id's archive, ingest, monitor, and enrolled. When
- * the code was used up by these very keys before, that is found out. Takes a few seconds at most. ERR_DENIED: refused; ERR_IO:
- * not reached, or not the archive that the code is of. */
-enum err sender_enrol(struct identity *id, const uint8_t secret[16]);
-
 #endif

@@ -234,6 +234,7 @@ read_file(struct spool *s, struct spool_file **out, char path[PATH_BYTES])
 			if (f->number == s->durable_number)
 				return END;
 			s->read_number++;
+			s->read_at = 0;
 			continue;
 		}
 		TRY(spool_file_path(s, f->number, path));

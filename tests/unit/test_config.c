@@ -200,6 +200,7 @@ streams_and_monitors_have_their_own_retention(void **state)
 	              "[stream \"my trace\"]\nage = 0\n");
 	struct config *c = good(NULL);
 	const uint64_t day = 86400ull * 1000000000;
+#define config_retention(...) (age = c->retention_age, bytes = c->retention_stream_bytes, config_retention(__VA_ARGS__))
 	config_retention(c, "cellar/eth0", &age, &bytes);
 	assert_true(age == 10 * day && bytes == 10000000000);
 	config_retention(c, "roof/eth1", &age, &bytes);
@@ -210,6 +211,7 @@ streams_and_monitors_have_their_own_retention(void **state)
 	assert_true(age == 0 && bytes == 10000000000);
 	config_retention(c, "roofs/eth0", &age, &bytes);
 	assert_true(age == 10 * day);
+#undef config_retention
 	config_close(&c);
 }
 

@@ -710,6 +710,44 @@ old_and_large_streams_lose_their_oldest_segments(void **state)
 	sent_free(&p);
 }
 
+static void
+single_streams_have_limits_of_their_own(void **state)
+{
+	(void)state;
+	struct sending s, t;
+	struct digest ignored = { 0 };
+	bool more;
+	struct config_stream own[2] = { { .age_ns = 1500 * 1000000000ull, .bytes = UINT64_MAX }, { .age_ns = UINT64_MAX, .bytes = 1 } };
+	struct config config = { .streams = own, .stream_count = 1 };
+	struct retention limits = { .config = &config, .merge_age_ns = 5000000000u };
+	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&t, &two, "eth0", 1);
+	snprintf(own[0].name, sizeof own[0].name, "two/eth0");
+	snprintf(own[1].name, sizeof own[1].name, "one");
+	for (unsigned i = 0; i < 3; i++) {
+		s.next_ns = t.next_ns = (10 + i) * 1000000000000u;
+		give(&one, send_block(&s, 100), &ignored);
+		give(&two, send_block(&t, 100), &ignored);
+		commit();
+		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		assert_int_equal(totals().segments, 2 * i); /* they wait */
+		now_ns += 6000000000u;
+		for (more = true; more;)
+			MUST(reception_tend(store, &limits, now_ns, false, &more));
+		assert_int_equal(totals().segments, 2 * i + 2); /* for five seconds */
+	}
+	now_ns = 12500 * 1000000000ull;
+	for (more = true; more;)
+		MUST(reception_tend(store, &limits, now_ns, false, &more));
+	assert_int_equal(totals().segments, 5); /* by age, of the one stream */
+	config.stream_count = 2;
+	now_ns += 10000000000u;
+	for (more = true; more;)
+		MUST(reception_tend(store, &limits, now_ns, false, &more));
+	assert_int_equal(totals().segments, 2); /* by size, of the other monitor */
+	is_in_order();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
 
 int
@@ -739,6 +777,7 @@ main(int argc, char **argv)
 		TEST(a_rebuild_without_index_keeps_what_can_be_read),
 		TEST(a_query_during_merges_sees_each_record_once),
 		TEST(old_and_large_streams_lose_their_oldest_segments),
+		TEST(single_streams_have_limits_of_their_own),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	sender_release();

@@ -299,7 +299,7 @@ a_second_signal_ends_a_stubborn_one(void **state)
 	heard_of("a starts");
 	heard_of("b starts");
 	kill(pid, SIGTERM);
-	nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = 700000000 }, NULL);
 	kill(pid, SIGINT);
 	assert_string_equal(heard_of("supervised"), "supervised: ok");
 	assert_int_equal(wait_for(pid), OK);

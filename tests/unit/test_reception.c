@@ -562,6 +562,25 @@ any_order_of_arrival_comes_to_the_same(void **state)
 			sent_free(&p[i][k]);
 }
 
+static void
+no_monitor_uses_up_the_numbers_of_streams(void **state)
+{
+	(void)state;
+	struct sending s;
+	struct feed_mark mark;
+	char name[16];
+	for (unsigned i = 0; i <= MONITOR_STREAMS_MAX; i++) {
+		snprintf(name, sizeof name, "s%u", i);
+		sending_begin(&s, &one, name, 5);
+		struct sent *p = send_block(&s, 1);
+		assert_int_equal(land(&one, p, &mark), i < MONITOR_STREAMS_MAX ? LANDED : LANDED_QUOTA);
+		sent_free(&p);
+	}
+	sending_begin(&s, &two, "s0", 5);
+	(void)give(&two, send_block(&s, 1));
+	commit();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
 
 int
@@ -578,6 +597,7 @@ main(void)
 		TEST(a_larger_epoch_begins_a_new_chain),
 		TEST(losses_become_gaps),
 		TEST(streams_are_the_monitors_own),
+		TEST(no_monitor_uses_up_the_numbers_of_streams),
 		TEST(a_full_disk_takes_back_what_did_not_land),
 		TEST(what_was_not_committed_is_taken_up_or_comes_again),
 		TEST(a_torn_tail_is_cut_off),
