@@ -473,7 +473,7 @@ fill_commit(struct reception *r, struct feed *f)
 	struct change c = { 0 };
 	struct feed_row line;
 	if (r->landed_count)
-		TRY(store_land_commit(r->store)); /* what is in the segment must have landed */
+		TRY(group_commit(r)); /* what is in the segment must have landed */
 	struct filling **place = f->ready ? &f->ready : &f->filling;
 	if (!*place)
 		return OK;
@@ -579,7 +579,7 @@ merge_step(struct reception *r, uint64_t now_ns, bool force, bool *more)
 {
 	uint64_t deadline_ns = monotonic_ns() + STEP_NS;
 	if (force)
-		TRY(store_land_commit(r->store));
+		TRY(group_commit(r));
 	for (uint32_t i = 0; i < r->feed_count; i++) {
 		struct feed *f = r->feeds[(r->turn + i) % r->feed_count];
 		bool goes_on = false;

@@ -51,8 +51,9 @@ enum landing_answer {
  * parcels came already is taken, too. Errors stop as in store.h; ERR_FULL: the disk is, nothing of this parcel is kept, and
  * the store goes on; ERR_USAGE: a name that no stream can have; ERR_ABSENT: no such monitor; ERR_LIMIT: STREAMS_MAX. */
 enum err store_land(struct store *s, const struct arrival *a, enum landing_answer *answer, struct feed_mark *mark);
-/* Makes durable and visible what landed since; the group commit. Nothing landed: nothing happens. ERR_FULL: nothing of the group
- * is kept (it was not acknowledged and comes again), the store goes on. */
+/* Makes durable and visible what landed since the last call; the group commit. Nothing landed: nothing happens. ERR_FULL: not all
+ * of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed before, by
+ * store_land() and reception_tend(); a disk that was full then is told here. */
 enum err store_land_commit(struct store *s);
 /* Bytes landed since the last commit. */
 uint64_t store_landing_bytes(const struct store *s);
