@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 
@@ -117,7 +118,10 @@ class Site:
             self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                                            start_new_session=True)
         try:
-            return self.wait_up(listener) if wait else True
+            up = self.wait_up(listener) if wait else True
+            if not up and not env:  # with a shim it may
+                raise Trouble(f"the server does not start: {self.tail(3)}")
+            return up
         finally:
             listener.close()
 
@@ -192,13 +196,15 @@ class Site:
 
     def export(self, *options):
         """The packets, as a bag."""
-        path = os.path.join(self.folder, "export.pcap")
+        path = os.path.join(self.folder, f"export-{threading.get_ident()}.pcap")
         r = self.verb("export", "--raw", "-q", "-o", path, *options)
         if r.code == 5:  # there is nothing
             return Counter()
         if r.code != 0:
             raise Trouble(f"export: {r}")
-        return Counter(t.whole(path))
+        found = Counter(t.whole(path))
+        os.unlink(path)
+        return found
 
     def fsck(self):
         """None, or what it found."""
