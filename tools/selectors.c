@@ -85,8 +85,10 @@ selected_notice(void *arg, const char *sentence)
 void
 selected_step(void *arg, uint64_t blocks, uint64_t records)
 {
+	(void)blocks;
 	struct selected *s = arg;
-	progress_step(&s->progress, blocks, records);
+	uint64_t done = plan_progress(s->plan, s->counts.records, &s->progress.total);
+	progress_step(&s->progress, done, records);
 }
 
 enum err
