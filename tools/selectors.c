@@ -97,7 +97,8 @@ selected_outcome(const struct selected *s, bool found)
 	uint64_t missing = plan_counts(s->plan)->segments_missing;
 	if (s->counts.damaged || missing)
 		return fail(ERR_PARTIAL,
-		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read",
+		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read: "
+		            "atoll fsck names them",
 		            (unsigned long long)missing, (unsigned long long)s->counts.damaged);
 	if (s->counts.refused && !found)
 		return fail(ERR_USAGE, "%s", s->last_notice);
