@@ -38,14 +38,14 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lmicrohttpd -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
 # of the collector, which has to compile and link where there is no LMDB and no libmicrohttpd
 COLLECT_PARTS := base ingest archive
 COLLECT_LIBS  := -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
-PARTS ?= base ingest archive index query
+PARTS ?= base ingest archive index query api
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
 COLLECT_SOURCES := $(wildcard tools/atoll-collect.c tools/collect*.c)
 TOOL_SOURCES    := $(filter-out $(COLLECT_SOURCES),$(wildcard tools/*.c))
@@ -57,6 +57,7 @@ SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
 GEN_SOURCES := $(wildcard tests/gen/*.c)
 SINK  := $(patsubst tests/sink/%.c,$(OUT)/%,$(wildcard tests/sink/sink.c))
 GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
+PAGES := docs/format.md docs/wire.md
 
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIBRARY := $(OUT)/libatoll.a
@@ -101,19 +102,19 @@ demo: deps all $(GEN)
 test: deps
 	@python3 tests/run.py
 
-## check    quick: include table, banned calls, layout, docs/format.md, docs/atoll.conf
+## check    quick: include table, banned calls, layout, docs/format.md, docs/wire.md, docs/atoll.conf
 check: $(OUT)/format_doc $(OUT)/config_doc
 	@tests/check_includes.sh
 	@tests/check_source.py
-	@$(OUT)/format_doc docs/format.md | cmp -s - docs/format.md || \
-		{ echo "docs/format.md is behind the tables in the code: make docs"; exit 1; }
+	@for page in $(PAGES); do $(OUT)/format_doc $$page | cmp -s - $$page || \
+		{ echo "$$page is behind the tables in the code: make docs"; exit 1; }; done
 	@$(OUT)/config_doc | cmp -s - docs/atoll.conf || \
 		{ echo "docs/atoll.conf is behind the table of base/config.h: make docs"; exit 1; }
 
-## docs     make the tables of docs/format.md and docs/atoll.conf again from those in the code
+## docs     make the tables of docs/format.md, docs/wire.md and docs/atoll.conf again from those in the code
 docs: $(OUT)/format_doc $(OUT)/config_doc
 	@$(OUT)/config_doc > $(OUT)/atoll.conf && cp $(OUT)/atoll.conf docs/atoll.conf
-	@$(OUT)/format_doc docs/format.md > $(OUT)/format.md && cp $(OUT)/format.md docs/format.md
+	@for page in $(PAGES); do $(OUT)/format_doc $$page > $(OUT)/page.md && cp $(OUT)/page.md $$page || exit 1; done
 
 ## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
 bench: deps all $(GEN) $(BENCH)
@@ -131,10 +132,18 @@ torture: all $(GEN) $(SHIMS)
 ## unit     build the unit tests, the generator and the shims, run nothing
 unit: $(UNIT) $(GEN) $(SHIMS) $(SINK)
 
-## install  into DESTDIR/PREFIX/bin
+## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
 	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
+	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
+	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@for unit in atoll atoll-collect; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/$$unit.service \
+			> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service && \
+		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; \
+	done
 
 ## clean    remove what was built
 clean:

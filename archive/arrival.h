@@ -86,6 +86,10 @@
 #define ARRIVAL_OFFENCE(F)                                                                                 \
 	F(le32, 4, monitor, "that sent something which no collector of ours would")                        \
 	F(text, ARRIVAL_TEXT_BYTES, sentence, "what")
+#define ARRIVAL_NUMBERS(F)                                                                                 \
+	F(le64, 8, handshakes, "since the ingest process started: good ones")                              \
+	F(le64, 8, handshakes_failed, "connections that ended before a key was proved, and keys that were refused") \
+	F(le64, 8, connections_refused, "at a limit")
 
 #define ARRIVAL_IDENTITY(F)                                                                                \
 	F(bytes, 16, archive, "archive id")                                                                \
@@ -138,6 +142,7 @@
 	M(PARCEL, parcel, 6, STORE, "an examined parcel: ACK or REFUSED")                                  \
 	M(REPORT, report, 7, STORE, "what a monitor says of one of its streams")                           \
 	M(OFFENCE, offence, 8, STORE, "three within an hour: quarantine")                                  \
+	M(NUMBERS, numbers, 9, STORE, "about once a second, when they changed")                            \
 	M(IDENTITY, identity, 65, INGEST, "the first on a link")                                           \
 	M(MONITORS, monitors, 66, INGEST, "after IDENTITY and on each change: who is enrolled, revoked, quarantined") \
 	M(SHARED, shared, 67, INGEST, "answer to DH")                                                      \

@@ -347,10 +347,6 @@ note_terms(struct terms *t, const struct batch *b)
 	if (b->ip4_count > 2 * BLOCK_RECORDS_MAX || b->ip6_count > 2 * BLOCK_RECORDS_MAX)
 		return fail(ERR_LIMIT, "more addresses than a block can have");
 	terms_reset(t);
-	for (uint32_t i = 0; i < b->ip4_count; i++)
-		terms_ip4(t, b->ip4[i]);
-	for (uint32_t i = 0; i < b->ip6_count; i++)
-		terms_ip6(t, b->ip6[i]);
 	for (uint32_t c = 0; c < b->conversations; c++) {
 		const struct flow *f = &b->flows[2 * c];
 		terms_flow(t, f->net, f->transport, f->proto, f->first_proto, f->flags, f->sport, f->dport);
@@ -364,6 +360,11 @@ note_terms(struct terms *t, const struct batch *b)
 			terms_raw(t, p, n, &d, linktype);
 		}
 	}
+	terms_in_order(t);
+	for (uint32_t i = 0; i < b->ip4_count; i++)
+		terms_ip4(t, b->ip4[i]);
+	for (uint32_t i = 0; i < b->ip6_count; i++)
+		terms_ip6(t, b->ip6[i]);
 	terms_finish(t);
 	return OK;
 }

@@ -551,9 +551,12 @@ packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **o
 enum err
 packet_decode_selected(struct packet_decoder *d, unsigned columns, const struct selection *sel, const struct batch **out)
 {
-	/* Frames are built from whole columns. */
+	/* Fields and frames are decoded from these whole columns. */
 	unsigned part = (columns | d->columns) & ROW_COLUMNS ? 0 : columns & PART_COLUMNS & ~d->columns;
-	TRY(packet_decode(d, columns & ~part & ~(unsigned)BATCH_SELECTED, out));
+	unsigned fields = columns & FIELD_COLUMNS & ~d->columns, whole = fields ? PART_COLUMNS : 0;
+	TRY(packet_decode(d, whole | (columns & ~(part | fields | (unsigned)BATCH_SELECTED)), out));
 	TRY(packet_select_columns(d, part, sel));
+	if (fields)
+		TRY(packet_rows_select(d, sel));
 	return columns & BATCH_SELECTED ? packet_select_records(d, sel) : OK;
 }

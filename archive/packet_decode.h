@@ -23,7 +23,8 @@ enum err packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk,
 unsigned packet_decoder_chunks(const struct packet_decoder *d);
 /* After the chunks: the columns, added to those of earlier calls since begin. */
 enum err packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **out);
-/* The same for less: of wire_len, dir and tcp_flags only rows of selected conversations are sure to be there. */
+/* The same for less: of wire_len, dir, tcp_flags, BATCH_CAP_LEN, BATCH_IP and BATCH_TCP only rows of selected conversations are
+ * sure to be there. */
 enum err packet_decode_selected(struct packet_decoder *d, unsigned columns, const struct selection *sel,
                                 const struct batch **out);
 /* Names for messages. */

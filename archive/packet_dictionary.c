@@ -80,6 +80,7 @@ void
 packet_encode_dictionary(struct packet_encoder *e)
 {
 	uint32_t *index = e->address_index;
+	terms_in_order(&e->terms);
 	for (uint32_t c = 0; c < e->conversations.count; c++)
 		conversation_tuple(&e->conversations.v[c], &e->tuples[c]);
 	encode_links(e);

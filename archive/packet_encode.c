@@ -94,21 +94,30 @@ put_planes(struct packet_encoder *e, enum packet_stream first, const uint32_t *v
 
 /* --- pass 1: capture order --- */
 
+/* Where the steps go, held in registers: any byte that is stored might change the encoder, as far as the compiler knows. */
+struct steps {
+	struct conversation *v;
+	uint8_t *step, *back0, *back1;
+	uint32_t last, before_last;
+};
+
 /* Which way it goes can not be foreseen: chosen without branches, as in the decoder. */
 static inline void
-encode_step(struct packet_encoder *e, uint32_t number, bool fresh)
+encode_step(struct steps *s, uint32_t number, uint32_t fallen_behind, bool fresh)
 {
-	struct conversation *v = e->conversations.v;
-	uint32_t fallen_behind = e->conversations.count - 1 - number, step = STEP_BACK;
-	step = number == e->before_last ? (uint32_t)STEP_RETURN : step;
-	step = number == v[e->last].follower ? (uint32_t)STEP_FOLLOWER : step;
-	step = number == e->last ? (uint32_t)STEP_AGAIN : step;
+	uint32_t step = STEP_BACK;
+	step = number == s->before_last ? (uint32_t)STEP_RETURN : step;
+	step = number == s->v[s->last].follower ? (uint32_t)STEP_FOLLOWER : step;
+	step = number == s->last ? (uint32_t)STEP_AGAIN : step;
 	step = fresh ? (uint32_t)STEP_NEW : step;
-	PUT1(e, STEP, step);
-	PUT2_IF(e, BACK, fallen_behind, step == STEP_BACK);
-	v[e->last].follower = number;
-	e->before_last = e->last;
-	e->last = number;
+	*s->step++ = (uint8_t)step;
+	*s->back0 = (uint8_t)fallen_behind;
+	*s->back1 = (uint8_t)(fallen_behind >> 8);
+	s->back0 += step == STEP_BACK;
+	s->back1 += step == STEP_BACK;
+	s->v[s->last].follower = number;
+	s->before_last = s->last;
+	s->last = number;
 }
 
 #define GROUP 64u /* records that go through the steps of a look-up together */
@@ -155,13 +164,23 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 {
 	struct sighting sightings[GROUP];
 	const struct frame *f = in->v + first;
+	uint64_t before = first ? f[-1].ts_ns : 0, below_us = 0;
+	uint32_t back = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		/* The processor alone fetches too late. */
 		__builtin_prefetch((const void *)((uintptr_t)in->bytes + f[i].at + AHEAD_BYTES));
 		sight(e, &f[i], in->bytes + f[i].at, headers_only, &sightings[i]);
+		below_us |= f[i].ts_ns % 1000;
+		back += f[i].ts_ns < before;
+		before = f[i].ts_ns;
 	}
+	e->below_us |= below_us;
+	e->times_back += back;
 	for (uint32_t i = 0; i < n; i++)
 		conversations_prefetch(&e->conversations, &sightings[i].key);
+	struct steps steps = { e->conversations.v, e->at[STREAM_STEP], e->at[STREAM_BACK0], e->at[STREAM_BACK1], e->last,
+		               e->before_last };
+	uint64_t captured = 0, wire = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sighting *s = &sightings[i];
 		uint32_t count_before = e->conversations.count;
@@ -169,11 +188,18 @@ encode_group(struct packet_encoder *e, const struct frames *in, uint32_t first, 
 		s->place.dir = flow & 1;
 		e->conversation[first + i] = flow / 2;
 		e->places[first + i] = s->place;
-		e->conversations.v[flow / 2].rows++;
-		e->captured_bytes += s->place.cap_len;
-		e->wire_bytes += s->place.wire_len;
-		encode_step(e, flow / 2, flow / 2 == count_before);
+		steps.v[flow / 2].rows++;
+		captured += s->place.cap_len;
+		wire += s->place.wire_len;
+		encode_step(&steps, flow / 2, e->conversations.count - 1 - flow / 2, flow / 2 == count_before);
 	}
+	e->at[STREAM_STEP] = steps.step;
+	e->at[STREAM_BACK0] = steps.back0;
+	e->at[STREAM_BACK1] = steps.back1;
+	e->last = steps.last;
+	e->before_last = steps.before_last;
+	e->captured_bytes += captured;
+	e->wire_bytes += wire;
 }
 
 static void
@@ -186,30 +212,11 @@ encode_in_capture_order(struct packet_encoder *e, const struct frames *in, bool 
 
 /* --- times --- */
 
-/* 1 us when all times are multiples of it, else 1 ns. */
-static uint32_t
-time_unit(const struct frames *in)
-{
-	for (uint32_t i = 0; i < in->count; i++)
-		if (in->v[i].ts_ns % 1000)
-			return 1;
-	return 1000;
-}
-
-static bool
-mostly_ascending(const struct frames *in)
-{
-	uint32_t back = 0;
-	for (uint32_t i = 1; i < in->count; i++)
-		back += in->v[i].ts_ns < in->v[i - 1].ts_ns;
-	return back <= in->count / 16;
-}
-
 static void
 encode_times(struct packet_encoder *e, const struct frames *in)
 {
-	uint32_t unit = time_unit(in);
-	bool is_signed = !mostly_ascending(in);
+	uint32_t unit = e->below_us ? 1 : 1000;
+	bool is_signed = e->times_back > in->count / 16; /* not mostly ascending */
 	uint64_t before = in->v[0].ts_ns;
 	put_le(e, STREAM_TIME_HEAD, is_signed, 1);
 	put_le(e, STREAM_TIME_HEAD, unit, 4);
@@ -591,16 +598,21 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 	const uint32_t *link_at = e->conversations.links.at;
 	uint32_t ip_at = link_at[v->link[0] + 1] - link_at[v->link[0]];
 	uint32_t ip_at_1 = v->link[1] == LINK_UNSET ? ip_at : link_at[v->link[1] + 1] - link_at[v->link[1]];
-	for (uint32_t last = row + v->rows; row < last; row++) {
+	/* In registers, as struct steps is. */
+	const uint8_t *bytes = in->bytes;
+	uint32_t *wire_len = e->values;
+	uint16_t *shape = e->shape;
+	const struct place *at = &e->rows[row];
+	for (uint32_t last = row + v->rows; row < last; row++, at++) {
 		/* The records of a conversation are far apart: fetch their headers ahead. */
-		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at);
-		__builtin_prefetch(in->bytes + e->rows[row + PREFETCH_ROWS].at + 64);
-		const struct place *at = &e->rows[row];
+		const uint8_t *ahead = bytes + at[PREFETCH_ROWS].at;
+		__builtin_prefetch(ahead);
+		__builtin_prefetch(ahead + 64);
 		uint32_t dir = at->dir;
 		struct side *s = &sides[dir];
 		const struct side *o = &sides[dir ^ 1];
 		struct row r = {
-			.p = in->bytes + at->at,
+			.p = bytes + at->at,
 			.wire_len = at->wire_len,
 			.cap_len = at->cap_len,
 			.ip_at = dir ? ip_at_1 : ip_at,
@@ -608,7 +620,7 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 			.end = at->end,
 			.shape = SHAPE_SET(DIR, dir),
 		};
-		e->values[row] = r.wire_len;
+		wire_len[row] = r.wire_len;
 		if (net == NET_IP4)
 			encode_ip4(e, &r, s);
 		else if (net == NET_IP6)
@@ -616,7 +628,7 @@ encode_rows(struct packet_encoder *e, const struct frames *in, const struct conv
 		encode_transport(e, &r, transport, s, o);
 		s->seen = true;
 		extra += net == NET_RAW ? encode_raw(e, &r) : encode_behind(e, &r);
-		e->shape[row] = number_shape(e, r.shape);
+		shape[row] = number_shape(e, r.shape);
 	}
 	struct writer w = writer_of(e->at[STREAM_EXTRA], 10);
 	put_varint(&w, extra);
@@ -674,12 +686,14 @@ encode_shapes(struct packet_encoder *e, uint32_t records)
 		put_le(e, STREAM_SHAPES, e->shape_word[first], 4);
 		count[first] = i;
 	}
+	uint8_t *out = e->at[STREAM_SHAPE];
 	for (uint32_t i = 0; i < records; i++) {
 		uint32_t number = count[e->shape[i]];
-		PUT1(e, SHAPE, number < 255 ? number : 255);
+		out[i] = (uint8_t)(number < 255 ? number : 255);
 		if (number >= 255)
 			PUT2(e, SHAPE_WIDE, number - 255);
 	}
+	e->at[STREAM_SHAPE] = out + records;
 }
 
 static void
@@ -705,7 +719,8 @@ packet_encode(struct packet_encoder *e, const struct frames *in, bool headers_on
 	memset(e->usual_string, 0, sizeof e->usual_string); /* string 0 is empty: no TCP header has it */
 	memcpy(e->at, e->start, sizeof e->at);
 	terms_reset(&e->terms);
-	e->wire_bytes = e->captured_bytes = 0;
+	e->wire_bytes = e->captured_bytes = e->below_us = 0;
+	e->times_back = 0;
 
 	encode_in_capture_order(e, in, headers_only);
 	encode_times(e, in);

@@ -45,6 +45,10 @@ struct packet_encoder {
 
 	struct terms terms;        /* for the index */
 	uint64_t  wire_bytes, captured_bytes, first_ns, last_ns;
+
+	/* for the times */
+	uint64_t  below_us;        /* not 0: a time is no multiple of 1 us */
+	uint32_t  times_back;      /* records that are earlier than the one before */
 };
 
 enum err packet_encoder_init(struct packet_encoder *e);

@@ -673,9 +673,8 @@ take_image(struct packet_decoder *d, bool with_bytes)
 	return OK;
 }
 
-/* Checks the lengths of what frames are built from, and forgets what was built. */
 static enum err
-begin_frames(struct packet_decoder *d, bool with_bytes)
+check_raw(const struct packet_decoder *d)
 {
 	for (unsigned plane = 0; plane < 4; plane++)
 		if (d->length[STREAM_RAW_LEN0 + plane] != d->raw_rows)
@@ -684,29 +683,41 @@ begin_frames(struct packet_decoder *d, bool with_bytes)
 	if (d->length[STREAM_RAW_BYTES] != d->raw_expected)
 		return fail(ERR_FORMAT, "column RAW_BYTES has %u bytes, its records take %u", d->length[STREAM_RAW_BYTES],
 		            d->raw_expected);
+	return OK;
+}
+
+/* Checks the lengths of what frames are built from, and forgets what was built. */
+static enum err
+begin_frames(struct packet_decoder *d, bool with_bytes)
+{
+	TRY(check_raw(d));
 	if (with_bytes && d->length[STREAM_BYTES] != d->bytes_expected)
 		return fail(ERR_FORMAT, "column BYTES has %u bytes, its records take %u", d->length[STREAM_BYTES],
 		            d->bytes_expected);
 	return with_bytes || !(d->columns & (BATCH_BYTES | BATCH_RAW)) ? take_image(d, with_bytes) : OK;
 }
 
-enum err
-packet_rows_begin(struct packet_decoder *d, unsigned columns)
+/* Checks the lengths of what fields are decoded from, and finds where each conversation's are. */
+static enum err
+begin_fields(struct packet_decoder *d, bool with_sums)
 {
-	struct batch *b = &d->batch;
-	if (columns & ROW_COLUMNS && !d->have_cursors) {
+	if (!d->have_cursors) {
 		TRY(find_strings(d));
 		TRY(find_cursors(d));
 		d->have_cursors = true;
 	}
-	if (columns & ROW_COLUMNS)
-		TRY(need_uses(d, columns & BATCH_BYTES));
-	TRY(begin_frames(d, columns & BATCH_BYTES));
-	if (!(columns & (BATCH_CAP_LEN | BATCH_IP | BATCH_TCP)))
-		return OK;
+	return need_uses(d, with_sums);
+}
+
+/* sel: NULL for all. */
+static enum err
+decode_fields(struct packet_decoder *d, const struct selection *sel)
+{
+	struct batch *b = &d->batch;
 	TRY(take_columns(d));
 	for (uint32_t c = 0; c < b->conversations; c++)
-		TRY(decode_columns(d, c));
+		if (!sel || sel->conversation[c])
+			TRY(decode_columns(d, c));
 	b->cap_len = d->cap_len;
 	b->tos = d->tos;
 	b->ttl = d->ttl;
@@ -717,4 +728,21 @@ packet_rows_begin(struct packet_decoder *d, unsigned columns)
 	b->tcp_ack = d->tcp_ack;
 	b->tcp_win = d->tcp_win;
 	return OK;
+}
+
+enum err
+packet_rows_begin(struct packet_decoder *d, unsigned columns)
+{
+	if (columns & ROW_COLUMNS)
+		TRY(begin_fields(d, columns & BATCH_BYTES));
+	TRY(begin_frames(d, columns & BATCH_BYTES));
+	return columns & FIELD_COLUMNS ? decode_fields(d, NULL) : OK;
+}
+
+enum err
+packet_rows_select(struct packet_decoder *d, const struct selection *sel)
+{
+	TRY(begin_fields(d, false));
+	TRY(check_raw(d));
+	return decode_fields(d, sel);
 }

@@ -6,7 +6,8 @@
 #include "archive/packet_decode.h"
 #include "base/arena.h"
 
-#define ROW_COLUMNS ((unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP | BATCH_BYTES))
+#define FIELD_COLUMNS ((unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP))
+#define ROW_COLUMNS   (FIELD_COLUMNS | (unsigned)BATCH_BYTES)
 
 /* Streams of which a record takes a number of values that its shape and its conversation's kind tell. */
 #define ROW_USES(F)                                                                                  \
@@ -92,6 +93,8 @@ struct packet_decoder {
 enum err packet_order_check(const struct packet_decoder *d);
 /* Prepares rows: cursors, and the columns asked for. */
 enum err packet_rows_begin(struct packet_decoder *d, unsigned columns);
+/* FIELD_COLUMNS of selected conversations only. */
+enum err packet_rows_select(struct packet_decoder *d, const struct selection *sel);
 /* batch_bytes(). */
 enum err packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, uint32_t *n);
 

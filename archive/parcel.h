@@ -94,6 +94,9 @@ struct parcel {
 void     parcel_sign(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], const uint8_t ingest[INGEST_KEY_BYTES],
                      const uint8_t key[BLOCK_KEY_BYTES], uint8_t front[PARCEL_FRONT_BYTES_MAX]);
 
+/* Whether a monitor may call a stream so: 1 to 63 of a-z A-Z 0-9 . _ - : @ +, not beginning with a dot. It is shown in terminals
+ * and pages, and is one part of MONITOR/STREAM. */
+bool     parcel_is_name(const char *name);
 /* How long the parcel is that starts with these n >= PARCEL_HEADER_BYTES bytes: to know how much to read. ERR_FORMAT. */
 enum err parcel_length(const uint8_t *bytes, size_t n, uint64_t *length);
 /* Takes exactly n bytes apart; pointers are into bytes. Checks shape and bounds only. ERR_FORMAT, ERR_LIMIT,
@@ -103,6 +106,8 @@ enum err parcel_parse(const uint8_t *bytes, size_t n, struct parcel *p);
 enum err parcel_parse_front(const uint8_t *bytes, size_t n, struct parcel *p);
 /* Signature by p->monitor, and the block's hash. ERR_DENIED says which. */
 enum err parcel_verify(const struct parcel *p);
+/* The signature alone: whether the monitor says what is in front. ERR_DENIED. */
+enum err parcel_verify_front(const struct parcel *p);
 /* The key of the block, with the archive's ingest key pair. ERR_DENIED: sealed for another. */
 enum err parcel_open_key(const uint8_t sealed_key[PARCEL_SEALED_KEY_BYTES], const uint8_t ingest_public[INGEST_KEY_BYTES],
                          const uint8_t ingest_secret[INGEST_KEY_BYTES], uint8_t key[BLOCK_KEY_BYTES]);

@@ -128,8 +128,9 @@ void     block_decoder_close(struct block_decoder **d);
  * ERR_FORMAT names segment file, block and column. bytes_read (may be NULL) grows by what was read from the file. */
 enum err segment_load(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
                       const struct batch **out, uint64_t *bytes_read);
-/* The same, when only rows of selected conversations are wanted: others may hold anything in wire_len, dir and tcp_flags, unless
- * these were loaded before without a selection. BATCH_SELECTED gives batch.selected. */
+/* The same, when only rows of selected conversations are wanted: others may hold anything in wire_len, dir, tcp_flags,
+ * BATCH_CAP_LEN, BATCH_IP and BATCH_TCP, unless these were loaded before without a selection. BATCH_SELECTED gives
+ * batch.selected. */
 struct selection;
 enum err segment_load_selected(struct segment *s, uint32_t block, struct block_decoder *d, unsigned columns,
                                const struct selection *sel, const struct batch **out, uint64_t *bytes_read);

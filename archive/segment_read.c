@@ -15,6 +15,11 @@
 #define MAIN_BYTES_MAX (16u << 20)
 #define PAGES_MAX   (64u << 10)
 
+/* Entries of each table at most: what is read of a segment takes no more memory than one that we would write. */
+static const uint32_t entries_max[TABLE_COUNT] = {
+	[TABLE_IP4] = SEGMENT_ADDRESSES_MAX, [TABLE_IP6] = SEGMENT_ADDRESSES_MAX, [TABLE_PORT] = 65536, [TABLE_PROTO] = 256,
+};
+
 struct table {
 	struct page_entry *pages;
 	uint32_t count, first_number; /* the number its first page is sealed under */
@@ -69,7 +74,9 @@ static enum err
 parse_tables(struct segment *s, struct reader *r)
 {
 	uint32_t number = 1;
+	uint64_t at = s->footer_at; /* pages lie one behind the other, so that they are never more than the file */
 	for (unsigned t = 0; t < TABLE_COUNT; t++) {
+		uint32_t entries = 0;
 		struct table *table = &s->tables[t];
 		table->count = reader_le32(r);
 		table->first_number = number;
@@ -83,14 +90,16 @@ parse_tables(struct segment *s, struct reader *r)
 #define F(codec, type, name, description) e->name = reader_##codec(r);
 			PAGE_ENTRY(F)
 #undef F
-			if (e->entries == 0 || e->entries > POSTINGS_PAGE || e->at < s->footer_at ||
-			    e->at > s->totals.file_bytes || e->sealed_bytes > s->totals.file_bytes - e->at ||
+			if (e->entries == 0 || e->entries > POSTINGS_PAGE || e->entries > entries_max[t] - entries || e->at != at ||
+			    e->sealed_bytes <= SEAL_TAG_BYTES || e->sealed_bytes > s->main_at - at ||
 			    e->sealed_bytes > postings_page_bound() + SEAL_TAG_BYTES)
 				return fail(ERR_FORMAT, "%s: index directory is damaged", s->path);
+			entries += e->entries;
+			at += e->sealed_bytes;
 		}
 		number += table->count;
 	}
-	return OK;
+	return at == s->main_at ? OK : fail(ERR_FORMAT, "%s: index directory does not add up", s->path);
 }
 
 static uint8_t *

@@ -8,7 +8,7 @@
 #include "archive/segment_format.h"
 #include "base/io.h"
 
-#define POSTINGS_FULL (512u << 10) /* distinct addresses at which a segment is cut: bounds the writer at 50 MB */
+#define WRITEBACK_BYTES (4u << 20) /* so many at a time go to the disk while a segment grows, not all at its end */
 
 struct segment_writer {
 	char path[PATH_BYTES];
@@ -20,6 +20,7 @@ struct segment_writer {
 	struct block_info blocks[SEGMENT_BLOCKS_MAX];
 	uint32_t block_count;
 	uint64_t at, opaque;
+	uint64_t written_back;     /* up to here */
 	struct postings tables[TABLE_COUNT];
 	struct posting *scratch;   /* for one block's keys */
 	struct segment_totals totals;
@@ -112,7 +113,7 @@ bool
 segment_full(const struct segment_writer *w)
 {
 	uint32_t addresses = w->tables[TABLE_IP4].count + w->tables[TABLE_IP6].count;
-	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= POSTINGS_FULL;
+	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= SEGMENT_ADDRESSES_FULL;
 }
 
 static enum err
@@ -148,6 +149,10 @@ segment_append_hashed(struct segment_writer *w, const struct block *b, const uin
 	info->stored_bytes = b->stored_bytes;
 	memcpy(info->hash, hash, sizeof info->hash);
 	w->at += b->stored_bytes;
+	if (w->at - w->written_back >= WRITEBACK_BYTES) {
+		io_writeback(w->fd, w->written_back, w->at - w->written_back);
+		w->written_back = w->at;
+	}
 	w->opaque |= b->opaque ? bit : 0;
 	struct segment_totals *t = &w->totals;
 	if (t->blocks++ == 0) {

@@ -35,10 +35,16 @@ terms_fini(struct terms *t)
 void
 terms_reset(struct terms *t)
 {
-	t->ip4_count = t->ip6_count = t->port_count = t->proto_count = 0;
+	t->ip4_count = t->ip6_count = t->port_count = t->proto_count = t->ip4_noted = 0;
 	memset(t->port_seen, 0, sizeof t->port_seen);
 	memset(t->proto_seen, 0, sizeof t->proto_seen);
 	t->opaque = false;
+}
+
+void
+terms_in_order(struct terms *t)
+{
+	t->ip4_noted = t->ip4_count;
 }
 
 void
@@ -149,20 +155,42 @@ compare_ip6(const void *a, const void *b)
 	return memcmp(a, b, 16);
 }
 
+/* The addresses that came in no order, in front, go among those that came in order. */
+static void
+merge_noted_ip4(struct terms *t)
+{
+	uint32_t noted = t->ip4_noted, n = 0, i = 0, k = noted;
+	if (noted == 0)
+		return;
+	for (i = 0; i < noted; i++)
+		t->sort[i] = t->ip4[i];
+	radix_sort(t->sort, t->sort + TERMS_ADDRESSES_MAX, noted, 0, 32);
+	/* What is written never reaches what is still to be read: there are as many before it. */
+	for (i = 0; i < noted || k < t->ip4_count;) {
+		bool from_noted = k == t->ip4_count || (i < noted && (uint32_t)t->sort[i] <= t->ip4[k]);
+		uint32_t address = from_noted ? (uint32_t)t->sort[i++] : t->ip4[k++];
+		if (n == 0 || address != t->ip4[n - 1])
+			t->ip4[n++] = address;
+	}
+	t->ip4_count = n;
+}
+
+static bool
+ascending_ip6(const struct terms *t)
+{
+	for (uint32_t i = 1; i < t->ip6_count; i++)
+		if (compare_ip6(t->ip6[i - 1], t->ip6[i]) > 0)
+			return false;
+	return true;
+}
+
 void
 terms_finish(struct terms *t)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < t->ip4_count; i++)
-		t->sort[i] = t->ip4[i];
-	radix_sort(t->sort, t->sort + TERMS_ADDRESSES_MAX, t->ip4_count, 0, 32);
-	for (uint32_t i = 0; i < t->ip4_count; i++)
-		if (i == 0 || t->sort[i] != t->sort[i - 1])
-			t->ip4[n++] = (uint32_t)t->sort[i];
-	t->ip4_count = n;
-
-	qsort(t->ip6, t->ip6_count, sizeof *t->ip6, compare_ip6);
-	n = 0;
+	merge_noted_ip4(t);
+	if (!ascending_ip6(t))
+		qsort(t->ip6, t->ip6_count, sizeof *t->ip6, compare_ip6);
 	for (uint32_t i = 0; i < t->ip6_count; i++)
 		if (i == 0 || memcmp(t->ip6[i], t->ip6[n - 1], 16) != 0)
 			memmove(t->ip6[n++], t->ip6[i], 16);

@@ -20,6 +20,7 @@ struct terms {
 	uint16_t *ports;           /* after terms_finish(), as protos */
 	uint8_t   protos[256];
 	uint32_t  ip4_count, ip6_count, port_count, proto_count;
+	uint32_t  ip4_noted;       /* of ip4: in no order; those behind are in order */
 	bool      opaque;          /* records in which libpcap might see addresses that we do not */
 	uint64_t  port_seen[65536 / 64];
 	uint8_t   proto_seen[256];
@@ -29,6 +30,9 @@ struct terms {
 enum err terms_init(struct terms *t);
 void     terms_fini(struct terms *t);
 void     terms_reset(struct terms *t);
+/* From here on to terms_finish() the IPv4 addresses come in ascending order, distinct: those of a dictionary. They need no
+ * sorting then. */
+void     terms_in_order(struct terms *t);
 
 /* At most TERMS_ADDRESSES_MAX addresses of either family between resets: who calls sees to it. */
 static inline void

@@ -287,7 +287,7 @@ section_line(struct loading *l, char *line)
 		}
 	const char *near = nearest_section(line);
 	human_text(shown, sizeof shown, line);
-	if (strcmp(line, "stream") == 0)
+	if (strncmp(line, "stream", 6) == 0 && (line[6] == 0 || line[6] == ' '))
 		fault(l, "the section of a stream is written [stream \"NAME\"]");
 	else
 		fault(l, "there is no section [%s]%s%s%s", shown, near ? "; did you mean [" : "", near ? near : "", near ? "]?" : "");
@@ -607,8 +607,6 @@ retention_apply(const struct config *c, const char *name, size_t n, uint64_t *ag
 void
 config_retention(const struct config *c, const char *stream, uint64_t *age_ns, uint64_t *bytes)
 {
-	*age_ns = c->retention_age;
-	*bytes = c->retention_stream_bytes;
 	if (strchr(stream, '/'))
 		retention_apply(c, stream, strcspn(stream, "/"), age_ns, bytes);
 	retention_apply(c, stream, strlen(stream), age_ns, bytes);
@@ -650,5 +648,6 @@ config_example(FILE *to)
 		fprintf(to, "# %s (%s)\n#%s = %s\n", s->sentence, variable, s->key, s->otherwise);
 	}
 	fputs("\n# Retention of one stream (MONITOR/STREAM when a monitor feeds it), or of all streams of the monitor with this name.\n"
+	      "# These sections hold from the next start on; [limits] and [retention] are read again on SIGHUP.\n"
 	      "#[stream \"roof/eth0\"]\n#age = 30d\n#bytes = 200 GB\n", to);
 }

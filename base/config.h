@@ -24,9 +24,8 @@
 #define CONFIG_FILES_MAX      64u       /* in the folder */
 #define CONFIG_STREAMS_MAX    4096u     /* sections [stream "NAME"] */
 
-/* F(section, key, type, default, sentence). Types: text; address (HOST:PORT, [IP6]:PORT; empty: none); count; size (bytes, or with
- * kB MB GB TB KiB MiB GiB TiB); duration (s m h d w); bool (yes no). "0" and "none" are no limit where the sentence
- * says so. */
+/* F(section, key, type, default, sentence). Types: text; address (HOST:PORT, [IP6]:PORT; empty: none); count; size and duration
+ * (base/amount.h); bool (yes, no). */
 #define CONFIG_SETTINGS(F)                                                                                                       \
 	F(server, listen, address, "[::]:7713", "Where collectors connect; [::] is every address, IPv4 too.")                   \
 	F(server, metrics, address, "127.0.0.1:7714", "Where /metrics and /healthz are served, unencrypted; empty: not at all.") \
@@ -83,7 +82,8 @@ enum err config_load(struct config **out, const char *path, char *const *environ
                      void (*see)(void *arg, const char *sentence), void *arg);
 void     config_close(struct config **c);
 
-/* What holds for a stream: its own section, else that of its monitor (MONITOR of MONITOR/STREAM), else [retention]. */
+/* What holds for a stream: what its own section says, else that of its monitor (MONITOR of MONITOR/STREAM), else *age_ns and *bytes
+ * stay as they are. */
 void     config_retention(const struct config *c, const char *stream, uint64_t *age_ns, uint64_t *bytes);
 
 /* Each setting as resolved: value as it would be written, and where it comes from ("default", "FILE:LINE", "environment NAME").

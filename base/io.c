@@ -133,6 +133,12 @@ io_datasync(int fd, const char *name)
 	return OK;
 }
 
+void
+io_writeback(int fd, uint64_t at, uint64_t n)
+{
+	(void)sync_file_range(fd, (off64_t)at, (off64_t)n, SYNC_FILE_RANGE_WRITE); /* a hint: io_datasync() tells what fails */
+}
+
 enum err
 io_rename(const char *from, const char *to)
 {

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 struct json
 json_to(FILE *to, enum json_shape shape)
 {
@@ -26,33 +28,6 @@ new_line(struct json *j)
 	fputc('\n', j->to);
 	for (unsigned i = 0; i < j->depth; i++)
 		fputs("  ", j->to);
-}
-
-/* The length of the UTF-8 character at p (n bytes left), 0 when it is not one (RFC 3629: no overlong forms, surrogates or
- * values over U+10FFFF). */
-static size_t
-utf8_length(const uint8_t *p, size_t n)
-{
-	static const struct {
-		uint8_t first, last, low, high; /* range of the first byte, range of the second */
-		uint8_t length;
-	} forms[] = {
-		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-	for (unsigned i = 0; i < sizeof forms / sizeof *forms; i++) {
-		if (p[0] < forms[i].first || p[0] > forms[i].last)
-			continue;
-		size_t length = forms[i].length;
-		if (length > n || p[1] < forms[i].low || p[1] > forms[i].high)
-			return 0;
-		for (size_t k = 2; k < length; k++)
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		return length;
-	}
-	return 0;
 }
 
 static void

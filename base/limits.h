@@ -24,6 +24,8 @@
 #define SESSION_HANDSHAKE_NS     10000000000u  /* from connect to HELLO or ENROL: a stranger holds a connection no longer */
 #define SESSION_PING_NS          30000000000u  /* a side that sent nothing for so long says PING */
 #define SESSION_SILENCE_NS       60000000000u  /* a peer that was not heard for so long is gone: two lost PINGs */
+#define SESSION_FRAME_NS         120000000000u /* a frame not complete by then never will be: its length was changed on the way, or
+                                                * somebody trickles bytes; the largest at 550 bytes/s */
 #define SESSION_REKEY_NS         120000000000u /* a sending key serves so long ... */
 #define SESSION_REKEY_BYTES      (1u << 30)    /* ... or for so much, whichever is first */
 #define SESSION_REKEY_FRAMES_MAX (1ull << 32)  /* frames under one key before the receiver gives up on the sender */
@@ -39,7 +41,7 @@
                                                 * freed or dropped at once */
 #define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
 #define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
-#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms. In the spool, not in memory */
+#define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms; kept in the spool */
 #define SENDER_FLIGHT_MAX        4096u         /* parcels sent and not acknowledged */
 #define SENDER_RETRY_MIN_NS      1000000000u   /* a lost connection is made again after 1 s, 2 s, ... */
 #define SENDER_RETRY_MAX_NS      60000000000u
@@ -61,13 +63,18 @@
 #define LANDING_BYTES_MAX (64u << 20)      /* a landing file is changed for a new one at this size */
 #define MERGE_BLOCKS_MAX  1024u            /* landed parcels of one stream that wait for merging, of any size: 1 MB of rows */
 #define MERGE_AGE_NS      3600000000000ull /* how long the oldest of them waits: 1 h */
+#define SEGMENT_ADDRESSES_FULL (512u << 10) /* distinct ones, at which a segment is cut: bounds the writer at 50 MB */
+#define SEGMENT_ADDRESSES_MAX  (SEGMENT_ADDRESSES_FULL + 2 * BLOCK_RECORDS_MAX) /* its last block adds two a record */
 
 #define STREAM_NAME_BYTES 128              /* with the NUL */
 #define STREAMS_MAX       65536u
+#define MONITOR_STREAMS_MAX 256u           /* of one monitor: none can use up all numbers */
 #define PATH_BYTES        4096
 
 /* A filter expression, and what is made of it. */
 #define FILTER_TEXT_BYTES_MAX 65536u       /* more than FILTER_TERMS_MAX hosts */
+#define FILTER_TREE_TEXT_BYTES     4096u   /* written out again, in longer words: at first, and */
+#define FILTER_TREE_TEXT_BYTES_MAX (32u * FILTER_TEXT_BYTES_MAX) /* at most */
 #define FILTER_DEPTH_MAX      200u         /* nested parentheses and nots: bounds the recursion */
 #define FILTER_TERMS_MAX      256u         /* primitives; libpcap takes 5 s to compile 1000 hosts */
 #define FILTER_OPTIMISED_WORDS_MAX 300u    /* 100 hosts: a longer expression is not given to libpcap's optimiser */

@@ -56,7 +56,7 @@ begin(char *out, size_t room, enum log_level level)
 	                            words[level]);
 }
 
-static void
+__attribute__((format(printf, 2, 0))) static void
 say(enum log_level level, const char *format, va_list args)
 {
 	int number = errno;

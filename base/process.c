@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/interrupt.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -27,6 +28,7 @@
 #define RESTART_NS_MIN 100000000u
 #define RESTART_NS_MAX 5000000000u
 #define STEADY_NS      10000000000u /* a child that lived so long starts over with the shortest delay */
+#define AGAIN_NS       500000000u   /* a signal so long after the first is a second one; programs like timeout(1) send two */
 #define POST_HEAD      12u          /* le32 kind, peer, code */
 #define POST_AT_ONCE   64u          /* messages taken from one child in a round */
 
@@ -137,7 +139,8 @@ close_others(const int *keep, unsigned count, int post)
 {
 	int v[PROCESS_KEEP_MAX + 1];
 	unsigned from = 3;
-	memcpy(v, keep, count * sizeof *v);
+	if (count)
+		memcpy(v, keep, count * sizeof *v);
 	v[count++] = post;
 	qsort(v, count, sizeof *v, compare_ints);
 	for (unsigned i = 0; i < count; i++) {
@@ -199,6 +202,8 @@ struct parent {
 	enum err      outcome;
 	char          sentence[ERR_TEXT_BYTES];
 	uint64_t      alive_ns;
+	unsigned      restarts;
+	uint64_t      stop_ns;     /* when a signal asked for the end */
 };
 
 static void
@@ -227,8 +232,8 @@ link_two(struct parent *p, unsigned a, unsigned b)
 		kill(p->wards[a].pid, SIGKILL); /* tried again with its restart */
 		return;
 	}
-	bool good = post_send(p->wards[a].post, POST_LINK, b, 0, NULL, 0, pair[0]);
-	good = post_send(p->wards[b].post, POST_LINK, a, 0, NULL, 0, pair[1]) && good;
+	bool good = post_send(p->wards[a].post, POST_LINK, b, p->restarts, NULL, 0, pair[0]);
+	good = post_send(p->wards[b].post, POST_LINK, a, p->restarts, NULL, 0, pair[1]) && good;
 	close(pair[0]);
 	close(pair[1]);
 	if (!good)
@@ -354,6 +359,7 @@ reap(struct parent *p, unsigned i, int status)
 		fail_start(p, e, why);
 	} else {
 		plan_restart(w, clock_now());
+		p->restarts++;
 		log_line(LOG_FAILED, "%s %s; it starts again in %u ms", name, words, (unsigned)(w->delay_ns / 1000000));
 	}
 	tell_status(p);
@@ -379,8 +385,8 @@ stop_some(struct parent *p, uint64_t now)
 			continue;
 		if (w->stop_ns == 0) {
 			w->stop_ns = now;
-			if (!post_send(w->post, POST_STOP, 0, 0, NULL, 0, -1))
-				kill(w->pid, SIGKILL);
+			bool told = post_send(w->post, POST_STOP, 0, 0, NULL, 0, -1);
+			kill(w->pid, told ? SIGTERM : SIGKILL); /* a role may watch for it (base/interrupt.h) instead */
 		} else if (!w->killed && now - w->stop_ns >= PROCESS_STOP_NS) {
 			w->killed = true;
 			log_line(LOG_WARNED, "%s does not end: killed", p->s->roles[i].name);
@@ -418,7 +424,8 @@ read_signals(struct parent *p)
 		if (info.ssi_signo == SIGHUP) {
 			reload(p);
 		} else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
-			for (unsigned i = 0; p->stopping && i < p->s->count; i++) { /* asked twice: at once */
+			bool again = p->stop_ns && clock_now() - p->stop_ns >= AGAIN_NS;
+			for (unsigned i = 0; again && i < p->s->count; i++) {
 				p->wards[i].killed = true;
 				if (p->wards[i].pid)
 					kill(p->wards[i].pid, SIGKILL);
@@ -427,6 +434,7 @@ read_signals(struct parent *p)
 				log_line(LOG_NOTED, "stopping");
 			notify_stopping(&p->notify);
 			p->stopping = true;
+			p->stop_ns = p->stop_ns ? p->stop_ns : clock_now();
 		}
 	}
 }
@@ -495,6 +503,7 @@ supervise(const struct supervision *s)
 	}
 	TRY(watch_signals(&p));
 	notify_init(&p.notify);
+	p.stopping = interrupt_seen(); /* before signals were watched here */
 	for (unsigned i = 0; i < s->count && !p.stopping; i++)
 		if (start(&p, i) != OK)
 			fail_start(&p, ERR_IO, err_text());

@@ -6,7 +6,8 @@
  * A child has open: stdin, stdout, stderr, what its role keeps (listening sockets), and the post, a socket to the parent over
  * which it gets its links (a stream socket to another role's process, made anew whenever one of the two starts), new settings
  * and the word to stop. It can not be traced or dumped, ignores SIGINT, SIGTERM, SIGHUP and SIGPIPE (a service manager signals
- * all processes; the parent decides who stops when), and dies when the parent dies.
+ * all processes; the parent decides who stops when), and dies when the parent dies. A role that can not look at the post may
+ * watch for SIGTERM, which comes with the word to stop.
  *
  *     enum err run(int post, void *arg)     in a child
  *     {
@@ -29,7 +30,7 @@
 #define PROCESS_STOP_NS   10000000000u/* what is not gone so long after the word to stop is killed */
 
 enum post_kind {
-	POST_LINK = 1, /* to a child: fd is a link to the process of role `peer`; an earlier one is over */
+	POST_LINK = 1, /* to a child: fd is a link to the process of role `peer`; an earlier one is over; code: restarts so far */
 	POST_SETTINGS, /* to a child: its role's settings anew, bytes of them */
 	POST_STOP,     /* to a child: finish what was begun, then return */
 	POST_READY,    /* to the parent: up */
@@ -65,8 +66,9 @@ struct supervision {
 	void    *arg;
 };
 
-/* The parent's loop, until SIGTERM or SIGINT: OK when all ended well; a second signal kills at once. When a role fails before
- * all were up the first time: stops all, and returns its error with its sentence. Tells systemd (base/notify.h). */
+/* The parent's loop, until SIGTERM or SIGINT: OK when all ended well; a second signal, half a second later or more, kills at
+ * once. When a role fails before all were up the first time: stops all, and returns its error with its sentence. Tells systemd
+ * (base/notify.h). */
 enum err supervise(const struct supervision *s);
 
 /* --- in a child --- */

@@ -244,8 +244,8 @@ sandbox_user(const char *name)
 	if (!user && name)
 		return fail(ERR_ABSENT, "there is no user %s", name);
 	if (!user || user->pw_uid == 0) {
-		log_line(LOG_WARNED, "runs as root: there is no user atoll (adduser --system --group atoll makes one)%s",
-		         name ? "; asked for with --user" : "");
+		log_line(LOG_WARNED, user ? "runs as root, as it was told to"
+		                          : "runs as root: there is no user atoll (adduser --system --group atoll makes one)");
 		return OK;
 	}
 	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||

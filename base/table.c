@@ -14,7 +14,7 @@ struct table {
 	bool     right[TABLE_COLUMNS_MAX];
 	unsigned width[TABLE_COLUMNS_MAX];
 	const char *heads[TABLE_COLUMNS_MAX]; /* borrowed */
-	char    *cells[]; /* TABLE_ROWS_MAX * columns */
+	char    *rows_of[]; /* TABLE_ROWS_MAX: each row's cells one behind the other, with their NULs */
 };
 
 /* Columns that a UTF-8 text takes, one per character: wide characters are rare in what we print. */
@@ -34,7 +34,7 @@ table_open(struct table **out, FILE *to, const char *const *heads)
 	while (heads[columns])
 		columns++;
 	assert(columns > 0 && columns <= TABLE_COLUMNS_MAX);
-	struct table *t = calloc(1, sizeof *t + (size_t)TABLE_ROWS_MAX * columns * sizeof *t->cells);
+	struct table *t = calloc(1, sizeof *t + TABLE_ROWS_MAX * sizeof *t->rows_of);
 	if (!t)
 		return fail(ERR_NOMEM, "no memory for a table");
 	t->to = to;
@@ -49,28 +49,42 @@ table_open(struct table **out, FILE *to, const char *const *heads)
 }
 
 static void
-print_row(const struct table *t, char *const *cells)
+print_spaces(FILE *to, unsigned n)
 {
-	for (unsigned c = 0; c < t->columns; c++) {
-		unsigned pad = t->width[c] - width_of(cells[c]);
-		bool last = c + 1 == t->columns;
-		fprintf(t->to, "%*s%s%*s", t->right[c] ? (int)pad : 0, "", cells[c], t->right[c] || last ? 0 : (int)pad, "");
-		fputs(last ? "\n" : "  ", t->to);
-	}
+	static const char spaces[] = "                                ";
+	for (; n >= sizeof spaces - 1; n -= (unsigned)sizeof spaces - 1)
+		fwrite(spaces, 1, sizeof spaces - 1, to);
+	fwrite(spaces, 1, n, to);
+}
+
+static void
+print_cell(const struct table *t, unsigned c, const char *cell, size_t bytes)
+{
+	unsigned pad = t->width[c] - width_of(cell);
+	bool last = c + 1 == t->columns;
+	if (t->right[c])
+		print_spaces(t->to, pad);
+	fwrite(cell, 1, bytes, t->to);
+	if (last)
+		putc('\n', t->to);
+	else
+		print_spaces(t->to, 2 + (t->right[c] ? 0 : pad));
 }
 
 static void
 print_rows(struct table *t)
 {
-	if (!t->headed)
-		print_row(t, (char *const *)t->heads);
+	for (unsigned c = 0; !t->headed && c < t->columns; c++)
+		print_cell(t, c, t->heads[c], strlen(t->heads[c]));
 	t->headed = true;
 	for (unsigned r = 0; r < t->rows; r++) {
-		print_row(t, t->cells + (size_t)r * t->columns);
+		const char *cell = t->rows_of[r];
 		for (unsigned c = 0; c < t->columns; c++) {
-			free(t->cells[(size_t)r * t->columns + c]);
-			t->cells[(size_t)r * t->columns + c] = NULL;
+			size_t bytes = strlen(cell);
+			print_cell(t, c, cell, bytes);
+			cell += bytes + 1;
 		}
+		free(t->rows_of[r]);
 	}
 	t->rows = 0;
 }
@@ -80,22 +94,21 @@ table_row(struct table *t, const char *const *cells)
 {
 	if (t->rows == TABLE_ROWS_MAX)
 		print_rows(t);
-	char **row = t->cells + (size_t)t->rows * t->columns;
+	size_t bytes = 0;
+	for (unsigned c = 0; c < t->columns; c++)
+		bytes += strlen(cells[c]) + 1;
+	char *row = malloc(bytes);
+	if (!row)
+		return fail(ERR_NOMEM, "no memory for a row of a table");
+	t->rows_of[t->rows++] = row;
 	for (unsigned c = 0; c < t->columns; c++) {
-		row[c] = strdup(cells[c]);
-		if (!row[c]) {
-			while (c-- > 0) {
-				free(row[c]);
-				row[c] = NULL;
-			}
-			return fail(ERR_NOMEM, "no memory for a row of a table");
-		}
-		human_text(row[c], strlen(row[c]) + 1, cells[c]);
-		unsigned width = width_of(row[c]);
+		size_t n = strlen(cells[c]) + 1;
+		human_text(row, n, cells[c]);
+		unsigned width = width_of(row);
 		if (width > t->width[c])
 			t->width[c] = width;
+		row += n;
 	}
-	t->rows++;
 	return OK;
 }
 

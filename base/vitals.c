@@ -178,45 +178,70 @@ wait_for(int fd, short events, uint64_t until_ms)
 	}
 }
 
-static enum err
-receive(int fd, uint8_t *bytes, size_t n, uint64_t until_ms)
+void
+vitals_asker_init(struct vitals_asker *a, int fd)
 {
-	for (size_t have = 0; have < n;) {
-		TRY(wait_for(fd, POLLIN, until_ms));
-		ssize_t got = recv(fd, bytes + have, n - have, MSG_DONTWAIT);
+	*a = (struct vitals_asker){ .fd = fd };
+}
+
+void
+vitals_asker_fini(struct vitals_asker *a)
+{
+	free(a->body);
+	*a = (struct vitals_asker){ .fd = -1 };
+}
+
+/* Until have is n. */
+static enum err
+receive(struct vitals_asker *a, uint8_t *bytes, size_t n, uint64_t until_ms)
+{
+	while (a->have < n) {
+		TRY(wait_for(a->fd, POLLIN, until_ms));
+		ssize_t got = recv(a->fd, bytes + a->have, n - a->have, MSG_DONTWAIT);
 		if (got == 0)
 			return fail(ERR_IO, "the store process is gone");
 		if (got > 0)
-			have += (size_t)got;
+			a->have += (size_t)got;
 		else if (errno != EINTR && errno != EAGAIN)
 			return fail_errno("the store process");
 	}
 	return OK;
 }
 
-enum err
-vitals_ask(int fd, unsigned timeout_ms, struct vitals *v)
+static enum err
+ask(struct vitals_asker *a)
 {
-	uint64_t until_ms = clock_ms() + timeout_ms;
-	uint8_t length[4];
 	ssize_t sent;
 	do
-		sent = send(fd, "?", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent = send(a->fd, "?", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (sent < 0 && errno == EINTR);
 	if (sent != 1)
 		return fail(ERR_IO, "the store process is gone");
-	TRY(receive(fd, length, sizeof length, until_ms));
-	size_t n = load_le32(length);
-	if (n > MESSAGE_BYTES_MAX)
-		return fail(ERR_IO, "numbers of %zu bytes are too many", n);
-	uint8_t *bytes = malloc(n + 1);
-	if (bytes == NULL)
-		return fail(ERR_IO, "no memory for %zu bytes of numbers", n);
-	enum err e = receive(fd, bytes, n, until_ms);
-	if (e == OK)
-		e = vitals_decode(v, bytes, n);
-	free(bytes);
-	return e;
+	a->asked = true;
+	a->have = 0;
+	return OK;
+}
+
+enum err
+vitals_ask(struct vitals_asker *a, unsigned timeout_ms, struct vitals *v)
+{
+	uint64_t until_ms = clock_ms() + timeout_ms;
+	if (!a->asked)
+		TRY(ask(a));
+	if (a->body == NULL) {
+		TRY(receive(a, a->head, sizeof a->head, until_ms));
+		a->n = load_le32(a->head);
+		a->body = a->n <= MESSAGE_BYTES_MAX ? malloc(a->n + 1) : NULL;
+		if (a->body == NULL)
+			return fail(ERR_IO, "the store process: no room for %zu bytes of numbers", a->n);
+		a->have = 0;
+	}
+	TRY(receive(a, a->body, a->n, until_ms));
+	enum err e = vitals_decode(v, a->body, a->n);
+	free(a->body);
+	a->body = NULL;
+	a->asked = false;
+	return e == OK ? OK : fail(ERR_IO, "the store process sent something else than numbers");
 }
 
 /* --- answering --- */

@@ -46,21 +46,22 @@
 
 #define VITALS_MONITOR(F)                                                                                                        \
 	F(gauge, connected, "connected", "", "1 while its collector is connected.")                                              \
-	F(clock, seen_ns, "last_seen_timestamp_seconds", "", "When it was last heard of.")                                       \
+	F(clock, seen_ns, "last_seen_timestamp_seconds", "", "When it was last heard of, or its last parcel came.")                                   \
 	F(clock, last_ns, "last_record_timestamp_seconds", "", "Time of its latest record.")                                     \
 	F(seconds, lag_ns, "lag_seconds", "", "From capture to commit, of the last parcel.")                                     \
 	F(offset, clock_offset_ns, "clock_offset_seconds", "", "Its clock minus the archive's.")                                 \
-	F(counter, records, "records_total", "", "Records received.")                                                            \
+	F(counter, records, "records_total", "", "Records received, ever.")                                                      \
 	F(gauge, records_per_s, "records_per_second", "", "Records received, over the last ten seconds.")                        \
-	F(counter, parcels, "parcels_total", "", "Parcels received.")                                                            \
-	F(counter, bytes, "received_bytes_total", "", "Bytes of parcels received.")                                              \
+	F(counter, parcels, "parcels_total", "", "Parcels received, ever.")                                                      \
+	F(counter, bytes, "received_bytes_total", "", "Bytes of parcels received, since the start.")                                              \
 	F(gauge, stored_records, "stored_records", "", "Its records in the archive.")                                            \
-	F(gauge, stored_bytes, "stored_bytes", "", "Their bytes in segments.")                                                   \
+	F(gauge, stored_bytes, "stored_bytes", "", "Their bytes, landed ones included.")                                                   \
 	F(gauge, landed_blocks, "landed_blocks", "", "Its blocks that wait to be merged.")                                       \
 	F(counter, lost_kernel, "lost_packets_total", "cause=\"kernel\"", "Packets lost, by cause, as the monitor counts them.") \
 	F(counter, lost_interface, "lost_packets_total", "cause=\"interface\"", "")                                              \
 	F(counter, lost_spool, "lost_packets_total", "cause=\"spool\"", "")                                                      \
 	F(counter, lost_policy, "lost_packets_total", "cause=\"policy\"", "")                                                    \
+	F(counter, lost_archive, "lost_packets_total", "cause=\"archive\"", "")                                                  \
 	F(counter, gaps, "gaps_total", "", "Gaps recorded in its streams.")                                                      \
 	F(counter, refused, "refused_parcels_total", "", "Parcels refused: quota, place or signature.")                          \
 	F(gauge, sampled, "sampled_one_in", "", "It sends one packet in so many.")                                               \
@@ -92,9 +93,18 @@ enum err vitals_decode(struct vitals *v, const void *bytes, size_t n);
 
 /* --- over a socketpair (stream): one byte asks, le32 length and the message answer --- */
 
-/* Who asks. Blocks for at most timeout_ms. ERR_BUSY: no answer by then, ERR_IO: the other end is gone; in both cases the
- * connection is of no more use. */
-enum err vitals_ask(int fd, unsigned timeout_ms, struct vitals *v);
+/* Who asks. */
+struct vitals_asker {
+	int      fd;     /* not owned */
+	bool     asked;  /* an answer is due */
+	uint8_t  head[4], *body;
+	size_t   have, n; /* of head and body */
+};
+void     vitals_asker_init(struct vitals_asker *a, int fd);
+void     vitals_asker_fini(struct vitals_asker *a);
+/* Blocks for at most timeout_ms. ERR_BUSY: no answer by then, the next call goes on waiting for it; ERR_IO: the other end is gone
+ * or talks nonsense, this connection is of no more use. */
+enum err vitals_ask(struct vitals_asker *a, unsigned timeout_ms, struct vitals *v);
 
 /* Who answers; never blocks. Poll fd for reading, and for writing while vitals_desk_pending(). */
 struct vitals_desk {

@@ -245,14 +245,34 @@ span_parse(struct span *span, const char *from, const char *until, uint64_t now_
 	return OK;
 }
 
+/* v in so many digits, and what comes behind. */
+static char *
+put_digits(char *to, uint32_t v, unsigned digits, char behind)
+{
+	for (unsigned i = digits; i > 0; i--, v /= 10)
+		to[i - 1] = (char)('0' + v % 10);
+	to[digits] = behind;
+	return to + digits + 1;
+}
+
 void
 when_format(char out[WHEN_TEXT_BYTES], uint64_t ns)
 {
-	time_t seconds = (time_t)(ns / NS_PER_S);
-	struct tm tm;
-	gmtime_r(&seconds, &tm); /* can not fail: the year is at most 2554 */
-	size_t n = strftime(out, WHEN_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out + n, WHEN_TEXT_BYTES - n, ".%09uZ", (unsigned)(ns % NS_PER_S));
+	/* One for each row of a listing: gmtime_r(), strftime() and snprintf() together took 0.6 us. Days to a date as in H.
+	 * Hinnant, "chrono-compatible low-level date algorithms": years start in March, day 0 is 0000-03-01. */
+	uint32_t seconds = (uint32_t)(ns / NS_PER_S % DAY_S), day = (uint32_t)(ns / NS_PER_S / DAY_S) + 719468;
+	uint32_t era = day / 146097, of_era = day % 146097;
+	uint32_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	uint32_t of_year = of_era - (365 * year + year / 4 - year / 100), march = (5 * of_year + 2) / 153;
+	uint32_t month = march < 10 ? march + 3 : march - 9;
+	char *at = put_digits(out, year + era * 400 + (month <= 2), 4, '-');
+	at = put_digits(at, month, 2, '-');
+	at = put_digits(at, of_year - (153 * march + 2) / 5 + 1, 2, 'T');
+	at = put_digits(at, seconds / 3600, 2, ':');
+	at = put_digits(at, seconds / 60 % 60, 2, ':');
+	at = put_digits(at, seconds % 60, 2, '.');
+	at = put_digits(at, (uint32_t)(ns % NS_PER_S), FRACTION_DIGITS, 'Z');
+	*at = 0;
 }
 
 uint64_t

@@ -297,6 +297,50 @@ archive_open_segment(struct archive *a, const struct segment_row *row, struct se
 	return OK;
 }
 
+/* --- landing files --- */
+
+enum err
+archive_landing_folder(const struct archive *a, char out[PATH_BYTES])
+{
+	return io_path(out, a->dir, "landing");
+}
+
+enum err
+archive_landing_path(const struct archive *a, uint64_t id, char out[PATH_BYTES])
+{
+	return io_path(out, a->dir, "landing/%016" PRIx64 ".land", id);
+}
+
+bool
+archive_landing_id(const char *name, uint64_t *id)
+{
+	if (strspn(name, "0123456789abcdef") != 16 || strcmp(name + 16, ".land") != 0)
+		return false;
+	*id = strtoull(name, NULL, 16);
+	return true;
+}
+
+enum err
+archive_open_landing(struct archive *a, const struct landing_row *row, struct landing **out)
+{
+	char path[PATH_BYTES];
+	uint8_t key[SEGMENT_KEY_BYTES];
+	struct landing *l = NULL;
+	TRY(archive_landing_path(a, row->id, path));
+	TRY(keystore_get(a->keystore, row->slot, row->id, key));
+	enum err e = landing_open(&l, path, key);
+	sodium_memzero(key, sizeof key);
+	if (e != OK)
+		return e;
+	const struct landing_name *name = landing_name_of(l);
+	if (name->id != row->id || name->key_slot != row->slot || memcmp(name->archive, a->id, sizeof a->id) != 0) {
+		landing_close(&l);
+		return fail(ERR_FORMAT, "%s: another landing file than the index knows under this number", path);
+	}
+	*out = l;
+	return OK;
+}
+
 enum err
 archive_index_bytes(const struct archive *a, uint64_t *bytes)
 {

@@ -5,7 +5,10 @@
  *     owner.key       unless --key-file put it elsewhere (the archive does not remember where)
  *     manifest        the log of commits, append only (index/manifest.h)
  *     index/          LMDB: data.mdb, lock.mdb (index/catalogue.h)
+ *     control.sock    while a server runs (index/control.h)
  *     segments/       %016llx.seg; a leading dot and .tmp while one is written
+ *     landing/        %016llx.land: parcels of monitors that are not merged into segments yet (index/reception.h); made with
+ *                     the first of them
  *
  * What is authoritative for what: a segment file for its records; the manifest for what is committed, removed and imported;
  * the keystore for what can still be read (a removed segment's key is overwritten, so it stays removed whatever is restored
@@ -21,6 +24,7 @@
 #include <stdint.h>
 
 #include "archive/keys.h"
+#include "archive/landing.h"
 #include "archive/segment.h"
 #include "base/err.h"
 #include "index/catalogue.h"
@@ -74,6 +78,8 @@ struct recovery_report {
 	uint64_t deleted;        /* removals that were completed */
 	uint64_t lost;           /* committed segments whose file or key is gone: now marked so */
 	uint64_t keys;           /* keys without a segment destroyed */
+	uint64_t landed;         /* parcels of landing files that were not in the index yet */
+	uint64_t lost_landings;  /* landing files that are gone or do not open: now marked so */
 };
 const struct recovery_report *archive_recovered(const struct archive *a);
 
@@ -89,7 +95,16 @@ bool     archive_segment_id(const char *name, uint64_t *id, bool *temp);
  * snapshot the row is gone or SEGMENT_DELETING then, otherwise the segment is lost. ERR_FORMAT, ERR_DENIED: damaged. */
 enum err archive_open_segment(struct archive *a, const struct segment_row *row, struct segment **out);
 
-/* Bytes of everything but segments and owner key: index, manifest, keystore, format. */
+/* dir/landing/ID.land, and the folder. */
+enum err archive_landing_path(const struct archive *a, uint64_t id, char out[PATH_BYTES]);
+enum err archive_landing_folder(const struct archive *a, char out[PATH_BYTES]);
+/* The id in a name of that folder. False for any other name. */
+bool     archive_landing_id(const char *name, uint64_t *id);
+/* Opens the landing file of a catalogue row. ERR_ABSENT: its file or key is gone, as after all in it was merged since the
+ * snapshot was taken: in a new one the row is gone then, otherwise it is lost. ERR_FORMAT, ERR_DENIED: damaged. */
+enum err archive_open_landing(struct archive *a, const struct landing_row *row, struct landing **out);
+
+/* Bytes of everything but segments, landing files and owner key: index, manifest, keystore, format. */
 enum err archive_index_bytes(const struct archive *a, uint64_t *bytes);
 
 /* The name of the network (or user-space) file system with this statfs f_type, NULL when it is none that is known. LMDB's

@@ -1,6 +1,6 @@
 /* Making an archive. Killed at any moment, it can be done again with the same command:
  *
- *     mkdir dir | .format.tmp, fdatasync, fsync dir | segments/, index/, keystore, owner key, manifest, index | fsync
+ *     mkdir dir | .format.tmp, fdatasync, fsync dir | segments/, index/, keystore, owner key, manifest, index | fsync dir
  *         | .format.tmp becomes format, fsync dir
  *
  * A folder with .format.tmp and nothing that is not of this list was never an archive, so nothing in it is of any worth.
@@ -117,6 +117,7 @@ format_end(const char *dir)
 	char temp[PATH_BYTES], path[PATH_BYTES];
 	TRY(io_path(temp, dir, UNFINISHED));
 	TRY(io_path(path, dir, "format"));
+	TRY(io_sync_dir(dir)); /* the names of all that is there come before this one */
 	TRY(io_rename(temp, path));
 	return io_sync_dir(dir);
 }

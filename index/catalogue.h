@@ -77,6 +77,7 @@ enum err catalogue_next_landed_of(struct catalogue *c, uint32_t stream, struct l
 enum err catalogue_feed(struct catalogue *c, uint32_t stream, bool merged, struct feed_row *row);
 enum err catalogue_next_feed(struct catalogue *c, bool merged, struct feed_row *row);
 enum err catalogue_next_gap(struct catalogue *c, struct gap_row *row);
+enum err catalogue_next_merged_gap(struct catalogue *c, struct gap_row *row); /* of those that the manifest has */
 
 /* The segments of a stream that can hold a record in [from_ns, until_ns), by first_ns, then id: zero *row and call until
  * END. Segments being deleted are passed over; lost ones are given (state SEGMENT_LOST: say so, they are missing from the
@@ -121,7 +122,8 @@ enum err catalogue_put_landing(struct catalogue *c, const struct landing_row *ro
 enum err catalogue_forget_landing(struct catalogue *c, uint64_t id); /* ERR_ABSENT */
 enum err catalogue_put_landed(struct catalogue *c, const struct landed_row *row); /* counts in its landing row, too */
 enum err catalogue_put_feed(struct catalogue *c, const struct feed_row *row);
-/* A feed line of the manifest: what waited up to it is in a segment. The feed's row becomes the line when it is not further. */
+/* A feed line of the manifest: what waited up to it is in a segment; its gaps follow as lines of their own. The feed's row becomes
+ * the line when it is not further. */
 enum err catalogue_merge_feed(struct catalogue *c, const struct feed_row *line);
 enum err catalogue_put_gap(struct catalogue *c, const struct gap_row *row);
 /* Forgets row, time index entry and filter. ERR_ABSENT. */

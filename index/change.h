@@ -21,5 +21,17 @@ enum err change_add(struct change *c, enum row_kind kind, const void *row, size_
 enum err change_commit(struct store *s, struct change *c);
 /* ERR_IO: the store stopped after an earlier failure. */
 enum err store_running(const struct store *s);
+void     store_stop(struct store *s);
+/* The next number of a segment or landing file. */
+uint64_t store_next_id(struct store *s);
+/* As store_segment_commit(), with these lines in the same change. Frees *g and the list. */
+enum err store_segment_commit_change(struct store *s, struct store_segment **g, struct change *c);
+/* The segment is removed by a limit: a tombstone says so. */
+enum err store_retire(struct store *s, const struct segment_row *row);
+
+/* What receives from monitors (index/reception.h), NULL until it is needed; closed with the store. */
+struct reception;
+struct reception **store_reception(struct store *s);
+void     reception_close(struct reception **r);
 
 #endif

@@ -27,6 +27,7 @@
 
 struct client {
 	int      fd; /* -1: free */
+	bool     denied; /* gets no other answer than that */
 	uint64_t since_ns;
 	size_t   have;
 	char     line[CONTROL_LINE_BYTES];
@@ -275,6 +276,8 @@ static enum err
 request_do(struct control *c, struct client *k)
 {
 	struct request r;
+	if (k->denied)
+		return fail(ERR_DENIED, "the control socket is for root and the server's own user");
 	if (!request_split(k->line, &r))
 		return fail(ERR_USAGE, "not a request");
 	if (strcmp(r.word, "ticket") == 0 && r.number)
@@ -319,13 +322,8 @@ client_accept(struct control *c)
 	int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
-		static const char refusal[] = "denied the control socket is for root and the server's own user\n";
-		(void)!send(fd, refusal, sizeof refusal - 1, MSG_NOSIGNAL);
-		io_close(&fd);
-		return;
-	}
-	*k = (struct client){ .fd = fd, .since_ns = steady_ns() };
+	bool denied = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || (peer.uid != 0 && peer.uid != geteuid());
+	*k = (struct client){ .fd = fd, .denied = denied, .since_ns = steady_ns() };
 	watch(c, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(k - c->clients));
 	listening(c, free_count > 1);
 }

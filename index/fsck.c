@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "index/archive_dir.h"
 #include "index/rebuild.h"
+#include "index/reception_inside.h"
 #include "index/recovery.h"
 
 /* What the manifest amounts to, to compare with: in the archive, or, when that is read-only, in a temporary folder. */
@@ -227,6 +228,94 @@ check_segments(struct fsck *f)
 	return e == END ? OK : e;
 }
 
+/* --- landing files --- */
+
+struct waiting { /* a parcel that waits, and its file, opened once for all that follow each other in it */
+	struct landed_row  row;
+	struct landing_row file;
+	struct landing    *landing;
+};
+
+static enum err
+next_waiting(struct fsck *f, struct waiting *w)
+{
+	struct catalogue *c = archive_catalogue(f->archive);
+	uint64_t before = w->file.id;
+	TRY(catalogue_begin(c));
+	enum err e = catalogue_next_landed(c, &w->row);
+	if (e == OK && catalogue_landing(c, w->row.landing, &w->file) != OK)
+		w->file = (struct landing_row){ .id = w->row.landing }; /* catalogue_check() told */
+	catalogue_end(c);
+	if (e != OK || before != w->file.id || (w->landing && w->row.at >= landing_bytes(w->landing)))
+		landing_close(&w->landing);
+	return e;
+}
+
+/* Whether it was merged since its row was read. */
+static bool
+merged_since(struct fsck *f, const struct landed_row *row)
+{
+	struct catalogue *c = archive_catalogue(f->archive);
+	struct feed_row feed;
+	char kept[ERR_TEXT_BYTES];
+	snprintf(kept, sizeof kept, "%s", err_text());
+	bool merged = catalogue_begin(c) == OK && catalogue_feed(c, row->stream, false, &feed) == OK &&
+	              (feed.merged_epoch > row->epoch || (feed.merged_epoch == row->epoch && feed.merged >= row->sequence));
+	catalogue_end(c);
+	(void)fail(ERR_ABSENT, "%s", kept);
+	return merged;
+}
+
+static enum err
+check_record(struct fsck *f, struct waiting *w)
+{
+	struct landing_entry entry;
+	struct segment *s = NULL;
+	if (!w->landing)
+		TRY(archive_open_landing(f->archive, &w->file, &w->landing));
+	enum err e = landing_read(w->landing, w->row.at, &entry);
+	if (e != OK)
+		return e == END ? fail(ERR_FORMAT, "%s: cut short at byte %" PRIu64, landing_path(w->landing), w->row.at) : e;
+	struct landed_row want = landed_row_of(w->row.landing, &entry.parcel, &entry);
+	struct block_info info = landing_block_info(&entry);
+	struct landed_block block = { &info, entry.key, landing_fd(w->landing), landing_path(w->landing) };
+	if (!row_equal(ROW_KIND_LANDED, &want, &w->row))
+		e = fail(ERR_FORMAT, "%s: another parcel at byte %" PRIu64 " than the index knows", landing_path(w->landing),
+		         w->row.at);
+	if (e == OK && w->row.block_bytes && !f->options->quick) {
+		e = segment_of_landed(&s, w->row.stream, &block, 1);
+		if (e == OK)
+			e = segment_check_block(s, 0, f->decoder);
+		segment_close(&s);
+	}
+	sodium_memzero(entry.key, sizeof entry.key);
+	return e;
+}
+
+/* What is damaged in them is mended by merging what waits, which makes gaps of it. */
+static enum err
+check_landings(struct fsck *f)
+{
+	struct waiting w = { 0 };
+	enum err e;
+	while ((e = next_waiting(f, &w)) == OK) {
+		e = check_record(f, &w);
+		f->report->landed++;
+		progress(f, w.row.block_bytes);
+		if (e == OK)
+			continue;
+		if (!is_fault(e))
+			break;
+		if (merged_since(f, &w.row))
+			continue;
+		FAULT_MENDABLE(f, "%s (%u records lost that were not merged yet; a repair notes the gap)", err_text(),
+		               w.row.records);
+		f->report->lost_records += w.row.records;
+	}
+	landing_close(&w.landing);
+	return e == END ? OK : e;
+}
+
 /* --- the index against the manifest --- */
 
 /* Equal but for what is the catalogue's own: lost segments. */
@@ -277,6 +366,10 @@ compare(struct fsck *f, struct catalogue *have, struct catalogue *want)
 	           (first_a = first_b = false, row_equal(ROW_KIND_IMPORT, &a, &b)), "imports");
 	AGREE_LOOP(monitor, { 0 }, { 0 }, catalogue_next_monitor(have, &a), catalogue_next_monitor(want, &b),
 	           row_equal(ROW_KIND_MONITOR, &a, &b), "monitors");
+	AGREE_LOOP(feed, { 0 }, { 0 }, catalogue_next_feed(have, true, &a), catalogue_next_feed(want, true, &b),
+	           row_equal(ROW_KIND_FEED, &a, &b), "feeds");
+	AGREE_LOOP(gap, { 0 }, { 0 }, catalogue_next_merged_gap(have, &a), catalogue_next_merged_gap(want, &b),
+	           row_equal(ROW_KIND_GAP, &a, &b), "gaps");
 	AGREE_LOOP(removal, { 0 }, { 0 }, catalogue_next_removal(have, &line_a, &a),
 	           catalogue_next_removal(want, &line_b, &b), line_a == line_b && row_equal(ROW_KIND_REMOVAL, &a, &b), "removals");
 	return OK;
@@ -365,6 +458,31 @@ check_manifest(struct fsck *f)
 /* --- files and keys --- */
 
 static enum err
+check_landing_files(struct fsck *f)
+{
+	char folder[PATH_BYTES];
+	TRY(archive_landing_folder(f->archive, folder));
+	DIR *d = opendir(folder);
+	if (d == NULL)
+		return errno == ENOENT ? OK : fail_errno("%s", folder);
+	for (struct dirent *entry; (entry = readdir(d));) {
+		const char *name = entry->d_name;
+		size_t n = strlen(name);
+		uint64_t id;
+		struct landing_row row;
+		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (n > 8 && strcmp(name + n - 8, ".damaged") == 0))
+			continue;
+		if (!archive_landing_id(name, &id))
+			fault(f, "%s/%s: not a landing file's name", folder, name);
+		else if (!f->report->beside_writer && !f->report->read_only &&
+		         catalogue_landing(archive_catalogue(f->archive), id, &row) != OK)
+			FAULT_MENDABLE(f, "%s/%s: the index does not know this landing file", folder, name);
+	}
+	closedir(d);
+	return OK;
+}
+
+static enum err
 check_files(struct fsck *f)
 {
 	char folder[PATH_BYTES], key[PATH_BYTES];
@@ -390,6 +508,7 @@ check_files(struct fsck *f)
 			FAULT_MENDABLE(f, "%s/%s: the index does not know this segment", folder, name);
 	}
 	closedir(d);
+	TRY(check_landing_files(f));
 	TRY(io_path(key, archive_path(f->archive), "owner.key"));
 	if (stat(key, &st) == 0 && (st.st_mode & 077))
 		fault(f, "%s: others may read it (mode %04o): chmod 600", key, (unsigned)st.st_mode & 07777);
@@ -483,6 +602,8 @@ look_once(struct fsck *f, const char *dir, const char *key_path)
 		}
 		if (e == OK)
 			e = check_segments(f);
+		if (e == OK)
+			e = check_landings(f);
 	} else if (e == ERR_FORMAT || e == ERR_ABSENT) {
 		/* the index, the manifest, or something that not even the bare parts open without: then that says so */
 		e = look_bare(f, dir, key_path);

@@ -1,13 +1,14 @@
 /* Looks at everything in an archive and says what is wrong, one sentence per fault, naming segment, block and column.
  *
  * Format, keystore, manifest (each line), index (each page and row; against the manifest, when no writer is active), segment
- * files (missing, unknown, not the committed one, other totals), keys, segment filters, and each block: authenticated and
- * decoded.
+ * files (missing, unknown, not the committed one, other totals), keys, segment filters, landing files (missing, unknown, each
+ * parcel that waits in them), and each block: authenticated and decoded.
  *
  * When no writer is active it first finishes what a killed one left, as every writer does; that is not a fault.
  *
  * repair: what can be made again is: the index and the manifest from each other and the segments (index/rebuild.h), segments
- * whose file or key is gone are marked lost, unknown files that do not open are renamed to NAME.damaged. Damaged blocks can
+ * whose file or key is gone are marked lost, unknown files that do not open are renamed to NAME.damaged, and of parcels that
+ * can not be read in a landing file a gap is noted. Damaged blocks can
  * not be repaired: they are counted as lost and stay where they are; everything around them can be read.
  */
 #ifndef INDEX_FSCK_H
@@ -20,6 +21,7 @@
 
 struct fsck_report {
 	uint64_t segments, blocks, records;  /* looked at */
+	uint64_t landed;                     /* parcels that wait in landing files: looked at */
 	uint64_t faults;                     /* found */
 	uint64_t repaired;                   /* of these (0 without repair) */
 	uint64_t lost_segments, lost_blocks; /* blocks: of segments that open */

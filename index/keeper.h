@@ -15,11 +15,16 @@
 #include "base/limits.h"
 #include "index/reception.h"
 
+struct keeper_limits {
+	struct retention retention;
+	uint64_t monitor_bytes;        /* stored of one monitor, at which nothing more lands of it; 0: no limit */
+};
+
 struct keeper_settings {
-	struct retention retention;  /* what POST_SETTINGS replaces */
+	struct keeper_limits limits;   /* what POST_SETTINGS replaces */
 	char     dir[PATH_BYTES];
 	char     key_file[PATH_BYTES]; /* "": in dir */
-	unsigned ingest, http;       /* role numbers */
+	unsigned ingest, http;         /* role numbers */
 	bool     no_sandbox;
 };
 

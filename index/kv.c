@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "index/pagecheck.h"
 
 #define CHECK_BYTES    4u
+#define LOCK_BYTES     8192u /* LMDB's lock.mdb with its 126 readers */
 #define SNAPSHOT_TRIES 16 /* a writer must commit twice between two system calls of ours to spoil one */
 
 struct kv {
@@ -65,6 +67,33 @@ owned(const struct kv *kv)
 
 /* --- opening --- */
 
+/* LMDB makes lock.mdb with a hole and writes to it through a map: on a full disk that is SIGBUS. So it gets its blocks here,
+ * where it is an error. Nothing is opened when it has them: closing the file would drop the locks that this process holds. */
+static enum err
+lock_room(const char *dir)
+{
+	char path[PATH_BYTES];
+	struct stat st;
+	int fd = -1, rc;
+	TRY(io_path(path, dir, "lock.mdb"));
+	if (stat(path, &st) == 0 && (uint64_t)st.st_blocks * 512 >= LOCK_BYTES)
+		return OK;
+	enum err e = io_open_write(&fd, path);
+	if (e == ERR_ABSENT)
+		e = io_create(&fd, path, 0600);
+	if (e == ERR_EXISTS) /* made by another process just now */
+		e = io_open_write(&fd, path);
+	if (e != OK)
+		return e;
+	do
+		rc = fallocate(fd, 0, 0, LOCK_BYTES);
+	while (rc < 0 && errno == EINTR);
+	if (rc < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+		e = fail_errno("%s", path);
+	io_close(&fd);
+	return e;
+}
+
 enum err
 kv_create(const char *dir)
 {
@@ -74,6 +103,7 @@ kv_create(const char *dir)
 		return fail(ERR_EXISTS, "%s: already there", path);
 	struct kv kv = { .pid = getpid() };
 	memcpy(kv.path, path, sizeof path);
+	TRY(lock_room(dir));
 	int rc = mdb_env_create(&kv.env);
 	if (rc != 0)
 		return kv_fail(&kv, rc, "create");
@@ -160,6 +190,8 @@ env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
 	unsigned flags = MDB_NOTLS | (kv->writable ? 0 : MDB_RDONLY);
 	if (!kv->writable && kv_is_unseen(dir))
 		flags |= MDB_NOLOCK;
+	else
+		TRY(lock_room(dir));
 	int rc = mdb_env_create(&kv->env);
 	if (rc != 0)
 		return kv_fail(kv, rc, "open");
@@ -389,7 +421,9 @@ update_once(struct kv *kv, kv_change *change, void *arg, bool *full)
 	int rc = mdb_txn_commit(kv->txn);
 	kv->txn = NULL;
 	*full = rc == MDB_MAP_FULL;
-	if (rc != 0 && !*full)
+	/* A full disk is met while pages that nothing refers to yet are written: the transaction is as if it had not been. Were
+	 * it met later, LMDB would refuse the next one (MDB_PANIC). */
+	if (rc != 0 && !*full && rc != ENOSPC && rc != EDQUOT)
 		kv->stopped = true;
 	return rc ? kv_fail(kv, rc, "commit") : OK;
 }

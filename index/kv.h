@@ -3,8 +3,8 @@
  * - Opened only after pagecheck found every page in order, so damage gives ERR_FORMAT "index damaged: run atoll rebuild" and
  *   never a crash. Each value carries four bytes of SipHash-2-4 over key and value (kv_put) or checks of its own
  *   (kv_put_raw), for damage that leaves the tree in order.
- * - Every commit is synchronous. When a commit fails for any reason but a full map, the handle stops: all further updates
- *   fail, because LMDB 0.9 would go on over a failed fdatasync.
+ * - Every commit is synchronous. When a commit fails for any reason but a full map or a full disk (ERR_FULL: nothing of it
+ *   counts), the handle stops: all further updates fail, because LMDB 0.9 would go on over a failed fdatasync.
  * - A full map is grown twofold and the change runs again.
  * - The handle belongs to one thread of the process that opened it (asserted after fork), and a process opens a folder only
  *   once at a time: LMDB's own rule, closing a second handle would drop the first one's locks.

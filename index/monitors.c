@@ -355,34 +355,59 @@ vitals_monitors(struct catalogue *c, struct vitals *v)
 	return e == END || e == OK ? OK : e;
 }
 
-static int
-by_name(const void *a, const void *b)
-{
-	const struct vitals_monitor *const *x = a, *const *y = b;
-	return strcmp((*x)->name, (*y)->name);
-}
-
 /* feeder[stream]: the monitor that feeds it. */
 static enum err
-vitals_feeders(struct catalogue *c, const struct vitals *v, struct vitals_monitor **named, struct vitals_monitor **feeder,
-               uint64_t *streams)
+vitals_feeds(struct catalogue *c, const struct vitals *v, struct vitals_monitor **feeder)
 {
-	struct stream_row stream = { .id = 0 };
-	struct vitals_monitor wanted = { 0 }, *key = &wanted;
+	struct feed_row row = { .stream = 0 };
 	enum err e;
-	for (uint32_t i = 0; i < v->monitor_count; i++)
-		named[i] = &v->monitors[i];
-	qsort(named, v->monitor_count, sizeof *named, by_name);
-	while ((e = catalogue_next_stream(c, &stream)) == OK) {
-		++*streams;
-		size_t n = strcspn(stream.name, "/");
-		if (stream.name[n] == 0 || n >= sizeof wanted.name)
+	while ((e = catalogue_next_feed(c, false, &row)) == OK) {
+		struct vitals_monitor *m = vitals_find(v, row.monitor);
+		if (m == NULL || row.stream > STREAMS_MAX)
 			continue;
-		memset(wanted.name, 0, sizeof wanted.name);
-		memcpy(wanted.name, stream.name, n);
-		struct vitals_monitor **found = bsearch(&key, named, v->monitor_count, sizeof *named, by_name);
-		if (found)
-			feeder[stream.id] = *found;
+		feeder[row.stream] = m;
+		m->seen_ns = row.arrived_ns > m->seen_ns ? row.arrived_ns : m->seen_ns;
+		m->last_ns = row.last_ns > m->last_ns ? row.last_ns : m->last_ns;
+		m->parcels += row.parcels;
+		m->records += row.records;
+		m->lost_kernel += row.past_kernel + row.lost_kernel;
+		m->lost_interface += row.past_interface + row.lost_interface;
+		m->lost_spool += row.past_spool + row.lost_spool;
+		m->lost_policy += row.past_policy + row.lost_policy;
+		m->lost_archive += row.lost_archive;
+	}
+	return e == END ? OK : e;
+}
+
+static struct vitals_monitor *
+feeder_of(struct vitals_monitor *const *feeder, uint32_t stream)
+{
+	return stream <= STREAMS_MAX ? feeder[stream] : NULL;
+}
+
+/* What waits in landing files, and the gaps. */
+static enum err
+vitals_landed(struct catalogue *c, struct vitals *v, struct vitals_monitor *const *feeder)
+{
+	struct landed_row row = { .stream = 0 };
+	struct gap_row gap = { .stream = 0 };
+	enum err e;
+	while ((e = catalogue_next_landed(c, &row)) == OK) {
+		struct vitals_monitor *m = feeder_of(feeder, row.stream);
+		v->landed_blocks += row.block_bytes > 0;
+		v->landed_bytes += row.front_bytes + (uint64_t)row.block_bytes;
+		v->stored_records += row.records;
+		if (m == NULL)
+			continue;
+		m->landed_blocks += row.block_bytes > 0;
+		m->stored_records += row.records;
+		m->stored_bytes += row.front_bytes + (uint64_t)row.block_bytes;
+	}
+	while (e == END && (e = catalogue_next_gap(c, &gap)) == OK) {
+		struct vitals_monitor *m = feeder_of(feeder, gap.stream);
+		if (m)
+			m->gaps++;
+		e = END;
 	}
 	return e == END ? OK : e;
 }
@@ -398,13 +423,16 @@ vitals_segments(struct catalogue *c, struct vitals *v, struct vitals_monitor *co
 		v->segments++;
 		v->stored_records += row.records;
 		v->stored_bytes += row.file_bytes;
-		struct vitals_monitor *m = row.stream <= STREAMS_MAX ? feeder[row.stream] : NULL;
+		struct vitals_monitor *m = feeder_of(feeder, row.stream);
 		if (m == NULL)
 			continue;
 		m->stored_records += row.records;
 		m->stored_bytes += row.file_bytes;
-		if (row.last_ns > m->last_ns)
-			m->last_ns = row.last_ns;
+	}
+	struct stream_row stream = { .id = 0 };
+	while (e == END && (e = catalogue_next_stream(c, &stream)) == OK) {
+		v->streams++;
+		e = END;
 	}
 	return e == END ? OK : e;
 }
@@ -413,16 +441,16 @@ enum err
 monitors_vitals(struct catalogue *c, struct vitals *v)
 {
 	struct vitals fresh = { 0 };
-	struct vitals_monitor **named = calloc(MONITORS_MAX, sizeof *named);
 	struct vitals_monitor **feeder = calloc(STREAMS_MAX + 1, sizeof *feeder);
-	enum err e = named && feeder ? OK : fail(ERR_NOMEM, "no memory for the numbers of monitors");
+	enum err e = feeder ? OK : fail(ERR_NOMEM, "no memory for the numbers of monitors");
 	if (e == OK)
 		e = vitals_monitors(c, &fresh);
 	if (e == OK)
-		e = vitals_feeders(c, &fresh, named, feeder, &fresh.streams);
+		e = vitals_feeds(c, &fresh, feeder);
 	if (e == OK)
 		e = vitals_segments(c, &fresh, feeder);
-	free(named);
+	if (e == OK)
+		e = vitals_landed(c, &fresh, feeder);
 	free(feeder);
 	if (e == OK)
 		*v = fresh;

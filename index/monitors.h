@@ -38,9 +38,10 @@ enum err monitors_quarantine(struct store *s, uint32_t id, const char *reason);
 
 /* The monitor with this Noise key, whatever its state. ERR_ABSENT. In a snapshot of the catalogue (as the next). */
 enum err monitors_find(struct catalogue *c, const uint8_t noise_key[32], struct monitor_row *out);
-/* Makes v->monitors from the rows: number, name, state, and what is stored of each; the rest is zero, for who knows the
- * sessions to fill in, as are the server's numbers but for those of the archive. One pass over all segments: once a second is
- * fine, once a request is not. ERR_NOMEM. v is the caller's to vitals_fini(). */
+/* Makes v->monitors from the rows: number, name, state, reason, and what the archive has of each: seen_ns (of its last
+ * parcel), last_ns, records, parcels, stored_*, landed_blocks, lost_*, gaps. The rest is zero, for who knows the sessions to fill
+ * in, as are the server's numbers but stored_*, landed_*, segments and streams. One pass over all segments and landed parcels:
+ * once a second is fine. ERR_NOMEM. v is the caller's to vitals_fini(). */
 enum err monitors_vitals(struct catalogue *c, struct vitals *v);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "index/archive_dir.h"
+#include "index/reception.h"
 #include "index/recovery.h"
 #include "index/store.h"
 
@@ -100,6 +101,8 @@ copy_catalogue(struct rebuild *r, struct catalogue *c)
 	struct import_row import;
 	struct removal_row removal;
 	struct monitor_row monitor = { .id = 0 };
+	struct feed_row feed = { .stream = 0 };
+	struct gap_row gap = { .stream = 0 };
 	uint64_t line = 0;
 	enum err e;
 	while ((e = catalogue_next_stream(c, &stream)) == OK)
@@ -119,6 +122,14 @@ copy_catalogue(struct rebuild *r, struct catalogue *c)
 	}
 	for (bool first = true; e == END && (e = catalogue_next_import(c, first, &import)) == OK; first = false) {
 		TRY(renewed_add(r, ROW_KIND_IMPORT, &import));
+		e = END;
+	}
+	while (e == END && (e = catalogue_next_feed(c, true, &feed)) == OK) {
+		TRY(renewed_add(r, ROW_KIND_FEED, &feed));
+		e = END;
+	}
+	while (e == END && (e = catalogue_next_merged_gap(c, &gap)) == OK) {
+		TRY(renewed_add(r, ROW_KIND_GAP, &gap));
 		e = END;
 	}
 	while (e == END && (e = catalogue_next_removal(c, &line, &removal)) == OK) {
@@ -461,6 +472,10 @@ build(struct rebuild *r)
 		e = adopt_all(r);
 	if (e == OK)
 		e = recovery_settle(r->archive, true, see_loss, r, &recovered);
+	if (e == OK)
+		e = recovery_landings(r->archive, true, see_loss, r, &recovered);
+	r->report->landed = recovered.landed;
+	r->report->lost_landings = recovered.lost_landings;
 	archive_set_parts(r->archive, NULL, NULL);
 	return e == OK ? exchange(r) : e;
 }
@@ -497,12 +512,58 @@ discard(const char *dir, enum err e)
 	return fail(e, "%s", sentence);
 }
 
+/* Whether all that waits in landing files can be read, as far as the index knows; true also when that can not be told. */
+static bool
+landings_whole(const char *dir, const char *key_path)
+{
+	struct archive *a = NULL;
+	struct landing *l = NULL;
+	struct landing_row file = { 0 };
+	struct landed_row row = { 0 };
+	struct landing_entry entry;
+	bool whole = true;
+	if (archive_open(&a, dir, key_path, ARCHIVE_READ) != OK)
+		return true;
+	struct catalogue *c = archive_catalogue(a);
+	bool begun = catalogue_begin(c) == OK;
+	while (begun && whole && catalogue_next_landed(c, &row) == OK) {
+		if (file.id != row.landing) {
+			landing_close(&l);
+			whole = catalogue_landing(c, row.landing, &file) == OK && archive_open_landing(a, &file, &l) == OK;
+		}
+		whole = whole && landing_read(l, row.at, &entry) == OK;
+	}
+	sodium_memzero(&entry, sizeof entry);
+	catalogue_end(c);
+	landing_close(&l);
+	archive_close(&a);
+	return whole;
+}
+
+/* What an index that is still there knows of parcels that can not be read any more would be forgotten in a new one: merging
+ * makes gaps of them, which the manifest keeps. When that does not go, the rebuild goes on without. */
+static void
+note_lost_parcels(struct rebuild *r, const char *dir, const char *key_path)
+{
+	struct store *s = NULL;
+	bool more = true;
+	if (landings_whole(dir, key_path))
+		return;
+	enum err e = store_open(&s, dir, key_path);
+	while (e == OK && more)
+		e = reception_tend(s, NULL, 0, true, &more);
+	store_close(&s);
+	say(r, "lost: parcels of monitors that waited in landing files%s%s", e == OK ? ": the gaps are noted" : ": ",
+	    e == OK ? "" : err_text());
+}
+
 enum err
 rebuild_run(const char *dir, const char *key_path, void (*see)(void *arg, const char *sentence), void *arg,
             struct rebuild_report *report)
 {
 	struct rebuild_report fresh = { 0 };
 	struct rebuild r = { .see = see, .see_arg = arg, .report = &fresh };
+	note_lost_parcels(&r, dir, key_path);
 	TRY(archive_open(&r.archive, dir, key_path, ARCHIVE_BARE));
 	enum err e = build(&r);
 	if (e != OK)

@@ -20,6 +20,8 @@
 struct rebuild_report {
 	uint64_t segments, records;           /* in the archive now */
 	uint64_t lost_segments, lost_records; /* committed, but file or key is gone or does not open */
+	uint64_t landed;                      /* parcels that wait in landing files */
+	uint64_t lost_landings;               /* landing files that do not open */
 	uint64_t adopted;                     /* segments that the manifest did not know */
 	uint64_t unreadable;                  /* files renamed to NAME.damaged: unknown and they do not open */
 	uint64_t damaged_lines;               /* of the manifest: what they said is lost unless the old index had it */

@@ -12,6 +12,7 @@
 #include "index/segfilter.h"
 #include "index/store.h"
 
+#define LEFT_KEYS_MAX          (STORE_OPEN_SEGMENTS_MAX + 1u) /* that a killed writer leaves: one is of a new landing file */
 #define FILTER_BATCH_MAX       64u        /* segments whose filters go into one transaction, */
 #define FILTER_BATCH_BYTES_MAX (8u << 20) /* or until they reach this: bounds memory */
 
@@ -326,7 +327,7 @@ struct sweep {
 	uint64_t        temps[STORE_OPEN_SEGMENTS_MAX], orphans[STORE_OPEN_SEGMENTS_MAX];
 	uint64_t        temp_count, orphan_count, key_count; /* may be more than the lists hold */
 	uint64_t       *slot_owner; /* by slot: the segment of the row that has it, 0 when none has */
-	uint32_t        slots, keys[STORE_OPEN_SEGMENTS_MAX];
+	uint32_t        slots, keys[LEFT_KEYS_MAX];
 };
 
 static enum err
@@ -363,6 +364,12 @@ sweep_slots(struct sweep *s)
 	while ((e = catalogue_next_segment(archive_catalogue(a), &row)) == OK)
 		if (row.slot < s->slots)
 			s->slot_owner[row.slot] = row.id;
+	struct landing_row landing = { 0 };
+	while (e == END && (e = catalogue_next_landing(archive_catalogue(a), &landing)) == OK) {
+		if (landing.slot < s->slots)
+			s->slot_owner[landing.slot] = landing.id;
+		e = END;
+	}
 	if (e != END)
 		return e;
 	for (uint32_t slot = 0; slot < s->slots; slot++) {
@@ -372,7 +379,7 @@ sweep_slots(struct sweep *s)
 		e = keystore_slot(archive_keystore(a), slot, &id);
 		if (e != OK && e != ERR_ABSENT)
 			return e;
-		if (e == OK && s->key_count++ < STORE_OPEN_SEGMENTS_MAX)
+		if (e == OK && s->key_count++ < LEFT_KEYS_MAX)
 			s->keys[s->key_count - 1] = slot;
 	}
 	return OK;
@@ -388,7 +395,7 @@ sweep_look(struct sweep *s)
 	catalogue_end(archive_catalogue(s->archive));
 	if (e != OK)
 		return e;
-	if (s->orphan_count > STORE_OPEN_SEGMENTS_MAX || s->key_count > STORE_OPEN_SEGMENTS_MAX)
+	if (s->orphan_count > STORE_OPEN_SEGMENTS_MAX || s->key_count > LEFT_KEYS_MAX)
 		return fail(ERR_FORMAT, "%s: %" PRIu64 " segment files and %" PRIu64 " keys are unknown to the manifest, more than "
 		            "an interrupted import leaves: an older copy of it? atoll rebuild takes the segments up",
 		            archive_path(s->archive), s->orphan_count, s->key_count);
@@ -458,6 +465,7 @@ recovery_run(struct archive *a, struct recovery_report *report)
 		report->replayed_lines += scan.lines;
 	}
 	TRY(recovery_settle(a, false, NULL, NULL, report));
+	TRY(recovery_landings(a, false, NULL, NULL, report));
 	return recovery_sweep(a, report);
 }
 

@@ -15,6 +15,8 @@
  *
  * and goes on from wherever it stopped. Nothing that was removed comes back: the manifest says it is gone and the key is.
  *
+ * Landing files are authoritative for what landed: index/recovery_landing.c applies their tails to the index again.
+ *
  * A final-named file that the manifest does not know can also mean that an older manifest was restored. A writer leaves at
  * most STORE_OPEN_SEGMENTS_MAX of them, so when there are more, nothing is removed and the archive says so.
  */
@@ -40,6 +42,14 @@ enum err recovery_replay(struct catalogue *c, struct manifest *m, const struct m
  * a sentence for each). retry_lost: looks again at segments that were marked lost before. */
 enum err recovery_settle(struct archive *a, bool retry_lost, void (*see)(void *arg, const char *sentence), void *arg,
                          struct recovery_report *report);
+/* Landing files (index/reception.h). What they have behind what the index has is applied to it; a torn tail is cut off; files in
+ * which nothing waits any more are destroyed; those that are gone are marked lost. rebuilding: the index is new, so what comes
+ * behind a damaged place counts, too, and see() is told of it (may be NULL). */
+enum err recovery_landings(struct archive *a, bool rebuilding, void (*see)(void *arg, const char *sentence), void *arg,
+                           struct recovery_report *report);
+/* Destroys a landing file of which all is merged: key, file, row. Can be interrupted and done again. */
+enum err recovery_destroy_landing(struct archive *a, const struct landing_row *row);
+
 /* Removes unknown segment files and temporary ones, and destroys keys without a segment. */
 enum err recovery_sweep(struct archive *a, struct recovery_report *report);
 

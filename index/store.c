@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "base/when.h"
 #include "index/change.h"
 #include "index/recovery.h"
@@ -28,6 +29,7 @@ struct store {
 	uint64_t              next_segment;
 	uint32_t              next_stream;
 	struct store_segment *open[STORE_OPEN_SEGMENTS_MAX];
+	struct reception     *reception;
 };
 
 static struct catalogue *catalogue_of(struct store *s) { return archive_catalogue(s->archive); }
@@ -46,6 +48,24 @@ store_running(const struct store *s)
 	if (s->stopped)
 		return fail(ERR_IO, "%s: stopped after an earlier failure: start again", archive_path(s->archive));
 	return OK;
+}
+
+void
+store_stop(struct store *s)
+{
+	s->stopped = true;
+}
+
+uint64_t
+store_next_id(struct store *s)
+{
+	return s->next_segment++;
+}
+
+struct reception **
+store_reception(struct store *s)
+{
+	return &s->reception;
 }
 
 /* --- one change: manifest lines, then the same rows in the catalogue --- */
@@ -107,6 +127,18 @@ change_commit(struct store *s, struct change *c)
 
 /* --- open, close --- */
 
+/* Landing files have numbers, too, which the manifest does not know. */
+static enum err
+behind_landings(struct catalogue *c, uint64_t *next)
+{
+	struct landing_row row = { 0 };
+	enum err e;
+	while ((e = catalogue_next_landing(c, &row)) == OK)
+		if (row.id >= *next)
+			*next = row.id + 1;
+	return e == END ? OK : e;
+}
+
 enum err
 store_open(struct store **out, const char *dir, const char *key_path)
 {
@@ -119,6 +151,8 @@ store_open(struct store **out, const char *dir, const char *key_path)
 		e = catalogue_begin(catalogue_of(s));
 	if (e == OK) {
 		e = catalogue_state(catalogue_of(s), &state);
+		if (e == OK)
+			e = behind_landings(catalogue_of(s), &state.next_segment);
 		catalogue_end(catalogue_of(s));
 	}
 	if (e != OK) {
@@ -137,6 +171,7 @@ store_close(struct store **s)
 {
 	if (*s == NULL)
 		return;
+	reception_close(&(*s)->reception);
 	for (size_t i = 0; i < STORE_OPEN_SEGMENTS_MAX; i++)
 		store_segment_abort(*s, &(*s)->open[i]);
 	archive_close(&(*s)->archive);
@@ -158,9 +193,9 @@ stream_name_check(const char *name)
 	size_t n = strlen(name);
 	if (n == 0 || n >= STREAM_NAME_BYTES)
 		return fail(ERR_USAGE, "a stream's name has 1 to %d bytes, this one has %zu", STREAM_NAME_BYTES - 1, n);
-	for (size_t i = 0; i < n; i++)
-		if ((uint8_t)name[i] < ' ' || name[i] == 0x7f)
-			return fail(ERR_USAGE, "a stream's name has no control characters (byte %zu)", i + 1);
+	size_t plain = utf8_plain((const uint8_t *)name, n);
+	if (plain < n)
+		return fail(ERR_USAGE, "a stream's name is UTF-8 text without control characters: this one is not at byte %zu", plain + 1);
 	return OK;
 }
 
@@ -462,6 +497,12 @@ store_segment_commit(struct store *s, struct store_segment **g, const struct imp
 	return e == OK ? segment_commit(s, g, &c) : segment_give_up(s, g, e);
 }
 
+enum err
+store_segment_commit_change(struct store *s, struct store_segment **g, struct change *c)
+{
+	return segment_commit(s, g, c);
+}
+
 /* --- removal --- */
 
 static enum err
@@ -508,6 +549,27 @@ store_drop(struct store *s, uint64_t segment)
 	TRY(CHANGE_ADD(&c, DROP, &drop));
 	TRY(change_commit(s, &c));
 	return settle(s);
+}
+
+enum err
+store_retire(struct store *s, const struct segment_row *row)
+{
+	struct change c = { 0 };
+	struct drop_row drop = { row->id };
+	struct removal_row tombstone = {
+		.stream = row->stream,
+		.until_ns = row->last_ns == UINT64_MAX ? UINT64_MAX : row->last_ns + 1,
+		.removed_ns = now_ns(),
+		.segments = 1,
+		.records = row->records,
+	};
+	TRY(store_running(s));
+	TRY(CHANGE_ADD(&c, REMOVAL, &tombstone));
+	enum err e = CHANGE_ADD(&c, DROP, &drop);
+	if (e == OK)
+		e = change_commit(s, &c);
+	free(c.v);
+	return e == OK ? settle(s) : e;
 }
 
 /* The lines of a removal, the tombstone in c->v[0]. */

@@ -39,8 +39,8 @@ void            store_close(struct store **s); /* segments not committed are abo
 struct archive *store_archive(struct store *s);/* for reading while it is open; the catalogue must not be in a snapshot
                                                 * (catalogue_begin) when the store is asked for a change */
 
-/* The number of the stream with this name, made when it is new. ERR_USAGE: an empty or too long name, or one with control
- * characters; ERR_LIMIT: STREAMS_MAX. */
+/* The number of the stream with this name, made when it is new. ERR_USAGE: an empty or too long name, or one that
+ * is not UTF-8 or has control characters; ERR_LIMIT: STREAMS_MAX. */
 enum err store_stream(struct store *s, const char *name, uint32_t *stream);
 
 /* Notes the import of this content, durable. *import says where to go on: records is 0 for a new one, more for one that was

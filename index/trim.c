@@ -1,10 +1,8 @@
 #include "index/trim.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "archive/batch.h"
 #include "archive/block.h"
+#include "archive/reframe.h"
 #include "base/interrupt.h"
 
 struct trim {
@@ -12,7 +10,6 @@ struct trim {
 	struct block_decoder *decoder;
 	struct block_encoder *encoder;
 	struct frames        *frames;
-	uint32_t             *conversation; /* of each row */
 };
 
 static void
@@ -21,17 +18,13 @@ trim_fini(struct trim *t)
 	block_decoder_close(&t->decoder);
 	block_encoder_close(&t->encoder);
 	frames_close(&t->frames);
-	free(t->conversation);
 }
 
 static enum err
 trim_init(struct trim *t, struct store *s)
 {
 	*t = (struct trim){ .store = s };
-	t->conversation = calloc(BLOCK_RECORDS_MAX, sizeof *t->conversation);
-	enum err e = t->conversation ? OK : fail(ERR_NOMEM, "no memory to write a segment again");
-	if (e == OK)
-		e = block_decoder_open(&t->decoder);
+	enum err e = block_decoder_open(&t->decoder);
 	if (e == OK)
 		e = block_encoder_open(&t->encoder);
 	if (e == OK)
@@ -39,40 +32,6 @@ trim_init(struct trim *t, struct store *s)
 	if (e != OK)
 		trim_fini(t);
 	return e;
-}
-
-/* The records of one block from from_ns on, in capture order, as frames. */
-static enum err
-frames_of(struct trim *t, const struct batch *b, uint64_t from_ns)
-{
-	struct frames *f = t->frames;
-	frames_reset(f);
-	f->sampled = b->sampled;
-	f->sampler = b->sampler;
-	for (uint32_t c = 0; c < b->conversations; c++)
-		for (uint32_t row = b->start[c]; row < b->start[c + 1]; row++)
-			t->conversation[row] = c;
-	for (uint32_t i = 0; i < b->count; i++) {
-		uint32_t row = b->row_of[i], n = 0;
-		if (b->ts[row] < from_ns)
-			continue;
-		const uint8_t *bytes;
-		TRY(batch_bytes(b, row, &bytes, &n));
-		if (n > f->room_bytes - f->used_bytes)
-			return fail(ERR_FORMAT, "a block of more than %u bytes", f->room_bytes);
-		const struct link *link = &b->links[b->flows[2 * t->conversation[row] + b->dir[row]].link];
-		f->v[f->count++] = (struct frame){
-			.ts_ns = b->ts[row],
-			.wire_len = b->wire_len[row],
-			.cap_len = n,
-			.at = f->used_bytes,
-			.linktype = link->linktype,
-			.iface = link->iface,
-		};
-		memcpy(f->bytes + f->used_bytes, bytes, n);
-		f->used_bytes += n;
-	}
-	return OK;
 }
 
 /* What is left of the old segment's blocks, block by block, into the new one. */
@@ -86,7 +45,8 @@ copy_blocks(struct trim *t, struct segment *old, uint64_t from_ns, struct segmen
 			continue;
 		const struct batch *b;
 		TRY(segment_load(old, i, t->decoder, BATCH_ALL, &b, NULL));
-		TRY(frames_of(t, b, from_ns));
+		frames_reset(t->frames);
+		TRY(reframe_add(t->frames, b, from_ns));
 		if (t->frames->count == 0)
 			continue;
 		struct block block;

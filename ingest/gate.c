@@ -19,6 +19,7 @@
 
 #define ACCEPT_AT_ONCE 64u         /* connections taken in one round */
 #define ACCEPT_PAUSE_NS 200000000u /* after running out of descriptors */
+#define NUMBERS_NS      1000000000u
 #define EVENTS_AT_ONCE 256
 #define MEMORY_BYTES   (4ull << 30)
 
@@ -94,12 +95,14 @@ admit_connection(struct gate *g, int fd, const struct sockaddr_storage *from)
 		strangers += c && !c->proved && memcmp(c->prefix, prefix, sizeof prefix) == 0;
 	}
 	if (g->limits.strangers && strangers >= g->limits.strangers) {
+		g->numbers.connections_refused++;
 		log_braked(&g->refusals, LOG_WARNED, "%s: refused, %u connections from there have not proved a key yet", address,
 		           strangers);
 		close(fd);
 		return;
 	}
 	if (g->count >= g->limits.connections && !evict_stranger(g)) {
+		g->numbers.connections_refused++;
 		log_braked(&g->refusals, LOG_WARNED, "%s: refused, there are %u connections already (limit connections)", address,
 		           g->count);
 		close(fd);
@@ -185,6 +188,17 @@ read_post(struct gate *g)
 /* --- the loop --- */
 
 static void
+tell_numbers(struct gate *g)
+{
+	struct arrival_message m = { .kind = ARRIVAL_KIND_NUMBERS, .numbers = g->numbers };
+	if (g->now_ns - g->numbers_ns < NUMBERS_NS || memcmp(&g->numbers, &g->told_numbers, sizeof g->numbers) == 0)
+		return;
+	g->numbers_ns = g->now_ns;
+	if (gate_tell(g, &m))
+		g->told_numbers = g->numbers;
+}
+
+static void
 tick(struct gate *g)
 {
 	uint64_t rate = g->limits.handshakes;
@@ -194,6 +208,7 @@ tick(struct gate *g)
 	for (uint32_t i = 0; i < GATE_CONNECTIONS_MAX; i++)
 		if (g->slots[i])
 			connection_tick(g, g->slots[i]);
+	tell_numbers(g);
 }
 
 static enum err
@@ -245,11 +260,8 @@ drained(const struct gate *g)
 		const uint8_t *p;
 		if (!c || c->monitor.id == 0)
 			continue;
-		if (c->pending_count || (c->writable && session_output(c->session, g->now_ns, &p)))
+		if (!connection_answered(c) || (c->writable && session_output(c->session, g->now_ns, &p)))
 			return false;
-		for (uint32_t k = 0; k < c->stream_count; k++)
-			if (c->streams[k].in_flight || c->streams[k].ack_due || c->streams[k].refusal_due)
-				return false;
 	}
 	return true;
 }

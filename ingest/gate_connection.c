@@ -28,6 +28,15 @@ connection_stream(struct connection *c, const char *name)
 	return NULL;
 }
 
+bool
+connection_answered(const struct connection *c)
+{
+	for (uint32_t i = 0; i < c->stream_count; i++)
+		if (c->streams[i].in_flight || c->streams[i].ack_due || c->streams[i].mark_due || c->streams[i].refusal_due)
+			return false;
+	return c->pending_count == 0;
+}
+
 static enum wire_refusal
 admit(void *arg, const uint8_t key[NOISE_KEY_BYTES])
 {
@@ -82,6 +91,7 @@ connection_close(struct gate *g, struct connection *c, const char *reason)
 	} else {
 		log_braked(&g->ends, LOG_TRACED, "connection from %s ended: %s", c->address, reason);
 	}
+	g->numbers.handshakes_failed += !c->proved;
 	gate_parcels_drop(g, c);
 	session_close(&c->session);
 	close(c->fd);
@@ -191,6 +201,7 @@ take_report(struct gate *g, struct connection *c, const struct wire_report *in)
 static bool
 take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 {
+	g->numbers.handshakes += !c->proved;
 	c->proved = true;
 	if (m->type == WIRE_TYPE_ENROL)
 		return take_enrol(g, c, &m->enrol);
@@ -209,7 +220,7 @@ take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 		return take_report(g, c, &m->report);
 	case WIRE_TYPE_BYE:
 		snprintf(c->reason, sizeof c->reason, "the collector said goodbye");
-		return true;
+		return c->goodbye = true;
 	default:
 		return true;
 	}
@@ -235,7 +246,8 @@ may_shake_hands(struct gate *g, struct connection *c)
 static bool
 may_take(struct gate *g, const struct connection *c)
 {
-	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX && !g->stopping &&
+	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
+	       c->pending_bytes <= GATE_PENDING_BYTES && !g->stopping &&
 	       g->pending_bytes <= GATE_PENDING_BYTES_MAX && channel_is_open(&g->store) &&
 	       channel_waiting(&g->store) <= GATE_LINK_BYTES;
 }
@@ -268,6 +280,7 @@ take_event(struct gate *g, struct connection *c)
 		log_braked(&g->strangers, LOG_WARNED, "%s: key %s is refused: %s", c->address, key, wire_refusal_name(event.refusal));
 		snprintf(c->reason, sizeof c->reason, "refused: %s", wire_refusal_name(event.refusal));
 		c->proved = true;
+		g->numbers.handshakes_failed++;
 		c->closing_ns = g->now_ns + GATE_CLOSING_NS;
 		break;
 	}
@@ -402,6 +415,8 @@ connection_turn(struct gate *g, struct connection *c)
 		did |= n;
 	}
 	say_all(g, c);
+	if (c->goodbye && connection_answered(c))
+		session_end(c->session); /* the collector waits for our end of it */
 	return write_some(g, c) && did;
 }
 

@@ -12,6 +12,7 @@ void
 gate_link_open(struct gate *g, int fd)
 {
 	gate_link_lost(g);
+	memset(&g->told_numbers, 0, sizeof g->told_numbers);
 	channel_init(&g->store, fd, ARRIVAL_MESSAGE_BYTES, GATE_LINK_BYTES_MAX);
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u64 = GATE_TAG_STORE };
 	if (epoll_ctl(g->epoll, EPOLL_CTL_ADD, fd, &e) < 0)
@@ -113,7 +114,7 @@ take_key(struct gate *g, const struct arrival_key *in)
 {
 	struct connection *c = connection_find(g, in->request >> 16);
 	for (unsigned i = 0; c && i < c->pending_count; i++) {
-		struct gate_parcel *p = &c->pending[i];
+		struct gate_parcel *p = c->pending[i];
 		if (p->request != in->request || p->ready)
 			continue;
 		if (!in->good) {

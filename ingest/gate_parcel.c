@@ -10,12 +10,13 @@
 static void
 drop_first(struct gate *g, struct connection *c)
 {
-	struct gate_parcel *p = &c->pending[0];
+	struct gate_parcel *p = c->pending[0];
 	g->pending_bytes -= p->n;
-	free(p->bytes);
+	c->pending_bytes -= p->n;
 	sodium_memzero(p->key, sizeof p->key);
+	free(p);
 	c->pending_count--;
-	memmove(p, p + 1, c->pending_count * sizeof *p);
+	memmove(c->pending, c->pending + 1, c->pending_count * sizeof *c->pending);
 }
 
 void
@@ -109,7 +110,6 @@ belongs_here(const struct gate *g, const struct connection *c, const struct parc
 bool
 gate_parcel_take(struct gate *g, struct connection *c, const uint8_t *bytes, size_t n)
 {
-	struct gate_parcel *p = &c->pending[c->pending_count];
 	struct parcel seen;
 	enum err e = parcel_parse(bytes, n, &seen);
 	if (e != OK) {
@@ -124,20 +124,21 @@ gate_parcel_take(struct gate *g, struct connection *c, const uint8_t *bytes, siz
 		refuse(g, c, &seen, WIRE_REFUSAL_TOO_LARGE);
 		return false;
 	}
-	*p = (struct gate_parcel){ .bytes = malloc(n), .n = n, .request = c->number << 16 | ++c->requests };
-	if (!p->bytes) {
+	struct gate_parcel *p = malloc(sizeof *p + n);
+	if (!p) {
 		connection_close(g, c, "no memory for its parcel");
 		return false;
 	}
+	*p = (struct gate_parcel){ .n = n, .request = c->number << 16 | ++c->requests, .ready = seen.kind == PARCEL_LOSS };
 	memcpy(p->bytes, bytes, n);
 	if (parcel_parse(p->bytes, n, &p->parcel) != OK) { /* as before: the same bytes */
-		free(p->bytes);
+		free(p);
 		connection_close(g, c, err_text());
 		return false;
 	}
-	c->pending_count++;
+	c->pending[c->pending_count++] = p;
+	c->pending_bytes += n;
 	g->pending_bytes += n;
-	p->ready = p->parcel.kind == PARCEL_LOSS;
 	if (p->ready)
 		return true;
 	struct arrival_message m = { .kind = ARRIVAL_KIND_OPEN_KEY,
@@ -166,9 +167,9 @@ examine(struct gate *g, struct connection *c, const struct gate_parcel *p, struc
 bool
 gate_parcel_pass(struct gate *g, struct connection *c)
 {
-	struct gate_parcel *p = &c->pending[0];
+	struct gate_parcel *p = c->pending_count ? c->pending[0] : NULL;
 	struct block block;
-	if (c->pending_count == 0 || !p->ready || channel_waiting(&g->store) > GATE_LINK_BYTES || !channel_is_open(&g->store))
+	if (!p || !p->ready || channel_waiting(&g->store) > GATE_LINK_BYTES || !channel_is_open(&g->store))
 		return false;
 	enum err e = examine(g, c, p, &block);
 	if (e == ERR_NOMEM) {

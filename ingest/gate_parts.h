@@ -13,7 +13,8 @@
 #include "ingest/gate.h"
 #include "ingest/session.h"
 
-#define GATE_PENDING_MAX       3u           /* parcels of a connection that wait for their key or their turn */
+#define GATE_PENDING_MAX       16u          /* parcels of a connection that wait for their key or their turn: a commit of the */
+#define GATE_PENDING_BYTES     (10u << 20)  /* store, which gives no keys meanwhile, takes as long as examining ten full ones */
 #define GATE_PENDING_BYTES_MAX (128u << 20) /* of all connections */
 #define GATE_LINK_BYTES        (8u << 20)   /* wait for the store before parcels are held back */
 #define GATE_LINK_BYTES_MAX    (64u << 20)  /* ... and the link is given up: the rest is small messages */
@@ -40,11 +41,11 @@ struct gate_stream {               /* what a session is to be told of one of its
 
 struct gate_parcel {
 	uint64_t      request;
-	uint8_t      *bytes;       /* owned */
-	size_t        n;
 	struct parcel parcel;      /* into bytes */
 	bool          ready;       /* its key is here, or it needs none */
 	uint8_t       key[BLOCK_KEY_BYTES];
+	size_t        n;
+	uint8_t       bytes[];     /* n */
 };
 
 struct connection {
@@ -57,11 +58,12 @@ struct connection {
 	int64_t  tokens;           /* bytes that its monitor may send */
 	uint16_t requests;
 	uint64_t asked;            /* request of DH or ENROL that is open; 0: none */
-	bool     readable, writable, admitted, proved, told_begin;
+	bool     readable, writable, admitted, proved, told_begin, goodbye;
 	struct arrival_monitor monitor; /* id 0 until HELLO */
 	uint32_t examined;
-	struct gate_parcel pending[GATE_PENDING_MAX];
+	struct gate_parcel *pending[GATE_PENDING_MAX]; /* owned */
 	unsigned pending_count;
+	uint64_t pending_bytes;
 	struct gate_stream *streams;
 	uint32_t stream_count, stream_room;
 	char     reason[WIRE_TEXT_BYTES]; /* why it ends */
@@ -85,6 +87,8 @@ struct gate {
 	uint32_t count, serial;
 	uint64_t pending_bytes;
 	struct block_examiner *examiner;
+	struct arrival_numbers numbers, told_numbers;
+	uint64_t numbers_ns;
 	struct log_brake refusals, strangers, ends;
 };
 
@@ -102,6 +106,8 @@ void connection_close(struct gate *g, struct connection *c, const char *reason);
 /* Says why, sends what waits, closes. */
 void connection_refuse(struct gate *g, struct connection *c, enum wire_refusal code, const char *sentence);
 struct connection  *connection_find(struct gate *g, uint64_t number);
+/* Whether all that it sent is answered; the answers may still wait in the session. */
+bool connection_answered(const struct connection *c);
 struct gate_stream *connection_stream(struct connection *c, const char *name); /* NULL: not there */
 
 /* --- gate_parcel.c --- */

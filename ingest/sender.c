@@ -313,6 +313,19 @@ say(struct sender *s)
 	return session_send(s->session, &(struct wire_message){ .type = WIRE_TYPE_BYE }, now_ns());
 }
 
+/* As much as the socket takes: a parcel that went out whole makes room for the next one. */
+static enum err
+say_all(struct sender *s)
+{
+	uint64_t before;
+	do {
+		before = s->unsent_parcels;
+		TRY(say(s));
+		TRY(dial_flush(s->session, s->fd, now_ns()));
+	} while (s->unsent_parcels != before);
+	return OK;
+}
+
 /* --- the connection --- */
 
 static int
@@ -367,13 +380,7 @@ converse(struct sender *s)
 		TRY(take_events(s));
 		if (session_finished(s->session) || stopped(s))
 			return OK;
-		TRY(say(s));
-		TRY(dial_flush(s->session, s->fd, now_ns()));
-		/* a parcel that went out whole makes room for the next one */
-		if (s->open && session_room(s->session, WIRE_TYPE_PARCEL) && !s->goodbye) {
-			TRY(send_parcels(s));
-			TRY(dial_flush(s->session, s->fd, now_ns()));
-		}
+		TRY(say_all(s));
 		TRY(session_tick(s->session, now_ns()));
 		TRY(wait_for_more(s));
 	}

@@ -164,6 +164,8 @@ session_received(struct session *s, size_t n, uint64_t now_ns)
 		s->closed = true;
 		return;
 	}
+	if (buffer_used(&s->input) == 0)
+		s->frame_ns = now_ns;
 	s->heard_ns = now_ns;
 	s->input.end += n;
 }
@@ -540,6 +542,7 @@ read_message(struct session *s, uint64_t now_ns, struct session_event *event)
 			if (buffer_used(&s->body) == 0)
 				body_reset(s);
 			TRY(read_frame(s));
+			s->frame_ns = now_ns;
 			continue;
 		}
 		if (e != END)
@@ -587,6 +590,8 @@ session_deadline(const struct session *s)
 		at = s->begun_ns + SESSION_HANDSHAKE_NS;
 	if (buffer_used(&s->output) && s->taken_ns + SESSION_SILENCE_NS < at)
 		at = s->taken_ns + SESSION_SILENCE_NS;
+	if (buffer_used(&s->input) && s->frame_ns + SESSION_FRAME_NS < at)
+		at = s->frame_ns + SESSION_FRAME_NS;
 	if ((s->state == STATE_ASKED || s->state == STATE_OPEN) && !s->bye && room_for_small(s) && s->said_ns + SESSION_PING_NS < at)
 		at = s->said_ns + SESSION_PING_NS;
 	return at;
@@ -603,6 +608,9 @@ session_tick(struct session *s, uint64_t now_ns)
 	if (now_ns - s->heard_ns >= SESSION_SILENCE_NS)
 		return over(s, fail(ERR_IO, "nothing was heard for %llu s",
 		                    (unsigned long long)(SESSION_SILENCE_NS / 1000000000u)));
+	if (buffer_used(&s->input) && now_ns - s->frame_ns >= SESSION_FRAME_NS)
+		return over(s, fail(ERR_IO, "a frame is not complete after %llu s",
+		                    (unsigned long long)(SESSION_FRAME_NS / 1000000000u)));
 	if (buffer_used(&s->output) && now_ns - s->taken_ns >= SESSION_SILENCE_NS)
 		return over(s, fail(ERR_IO, "the other side took nothing for %llu s",
 		                    (unsigned long long)(SESSION_SILENCE_NS / 1000000000u)));
@@ -618,5 +626,5 @@ session_tick(struct session *s, uint64_t now_ns)
 void
 session_excuse(struct session *s, uint64_t now_ns)
 {
-	s->heard_ns = now_ns;
+	s->heard_ns = s->frame_ns = now_ns;
 }

@@ -53,6 +53,7 @@ struct session {
 
 	uint64_t sent_bytes, received_frames;           /* under the current keys */
 	uint64_t rekeyed_ns;                            /* the sending key */
+	uint64_t frame_ns;                              /* when the frame that input begins with began to come */
 	uint64_t begun_ns, heard_ns, said_ns, taken_ns; /* taken: when the peer last took output, or that began to wait */
 };
 

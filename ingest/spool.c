@@ -61,9 +61,7 @@ enum err
 spool_place_add(struct spool *s, const char *name, struct spool_place **out)
 {
 	char shown[SPOOL_NAME_BYTES];
-	size_t n = strlen(name);
-	if (n == 0 || n >= SPOOL_NAME_BYTES || *name == '.' ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:@+") != n)
+	if (!parcel_is_name(name))
 		return fail(ERR_USAGE, "\"%s\" is no name for a stream: 1 to %u of a-z A-Z 0-9 . _ - : @ +, not beginning with a dot",
 		            human_text(shown, sizeof shown, name), SPOOL_NAME_BYTES - 1);
 	if (s->stream_count == SPOOL_STREAMS_MAX)
@@ -71,7 +69,7 @@ spool_place_add(struct spool *s, const char *name, struct spool_place **out)
 		            SPOOL_STREAMS_MAX);
 	struct spool_place *st = &s->streams[s->stream_count++];
 	*st = (struct spool_place){ 0 };
-	memcpy(st->row.name, name, n);
+	memcpy(st->row.name, name, strlen(name));
 	*out = st;
 	return OK;
 }

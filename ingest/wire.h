@@ -86,7 +86,7 @@ enum err wire_preamble_read(const uint8_t p[WIRE_PREAMBLE_BYTES], unsigned *vers
 
 #define WIRE_ACK(F)                                                                                         \
 	F(name, stream, "as in its parcels")                                                                \
-	F(le64, epoch, "")                                                                                  \
+	F(le64, epoch, "of the parcel")                                                                     \
 	F(le64, sequence, "this parcel and all before it are durable")
 
 #define WIRE_WAIT(F)                                                                                        \

@@ -1,5 +1,6 @@
 #include "query/bpf.h"
 
+#include <errno.h>
 #include <pcap/pcap.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "base/limits.h"
 
 #define SNAPLEN 262144 /* only the number that a match returns, which nobody looks at */
+#define SCANNER_BYTES (64u << 10) /* libpcap's takes some 20 KiB */
 
 struct bpf {
 	struct bpf_program program;
@@ -51,10 +53,30 @@ make_none(struct bpf_program *p)
 	return OK;
 }
 
+/* libpcap's scanner ends the process when there is no memory for it, or crashes (flex's YY_FATAL_ERROR; a scanner that could
+ * not be made is destroyed all the same). So see first that there is some. */
+static bool
+scanner_has_room(void)
+{
+	void *room = malloc(SCANNER_BYTES);
+	free(room);
+	return room != NULL;
+}
+
+static enum err
+compile_failed(const char *words)
+{
+	const char *no_memory = strerror(ENOMEM);
+	size_t n = strlen(words), m = strlen(no_memory);
+	if (n >= m && strcmp(words + n - m, no_memory) == 0)
+		return fail(ERR_NOMEM, "filter: no memory to compile it");
+	return fail(ERR_USAGE, "%s", words);
+}
+
 static enum err
 compile(struct bpf **out, uint16_t linktype, const char *expression, int optimise)
 {
-	struct bpf *b = calloc(1, sizeof *b);
+	struct bpf *b = scanner_has_room() ? calloc(1, sizeof *b) : NULL;
 	pcap_t *handle = NULL;
 	if (!b)
 		return fail(ERR_NOMEM, "filter: no memory to compile it");
@@ -62,7 +84,7 @@ compile(struct bpf **out, uint16_t linktype, const char *expression, int optimis
 	if (e == OK && pcap_compile(handle, &b->program, expression, optimise, 0) != 0) {
 		const char *words = pcap_geterr(handle);
 		b->none = strcmp(words, "expression rejects all packets") == 0;
-		e = b->none ? make_none(&b->program) : fail(ERR_USAGE, "%s", words);
+		e = b->none ? make_none(&b->program) : compile_failed(words);
 	}
 	if (handle)
 		pcap_close(handle);

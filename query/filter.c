@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "query/filter_parts.h"
 
 #define PLAN_INDEX_BYTES 300 /* of the index terms in the plan's line */
@@ -239,13 +240,14 @@ make_plan(struct filter *f, uint16_t linktype)
 	bool bytes, always;
 	unsigned columns = sample_columns(f, linktype, &bytes, &always);
 	char *index = NULL;
-	size_t n = 0;
+	struct text text;
 	TRY(filter_index_text(f, &index));
-	FILE *out = open_memstream(&f->plan, &n);
-	if (!out) {
+	enum err e = text_open(&text, PLAN_INDEX_BYTES + 256);
+	if (e != OK) {
 		free(index);
-		return fail(ERR_NOMEM, "filter: no memory for its plan");
+		return e;
 	}
+	FILE *out = text.to;
 	if (always) {
 		fputs("bpf: all rows", out);
 	} else {
@@ -260,8 +262,7 @@ make_plan(struct filter *f, uint16_t linktype)
 	else
 		fprintf(out, "; index: %s", *index ? index : "none");
 	free(index);
-	bool bad = ferror(out) != 0;
-	return fclose(out) != 0 || bad ? fail(ERR_NOMEM, "filter: no memory for its plan") : OK;
+	return text_close(&text, &f->plan);
 }
 
 static enum err

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "query/filter_parts.h"
 
 void
@@ -188,14 +189,13 @@ write_term(const struct filter_tree *t, int32_t i, bool lost, FILE *out)
 enum err
 filter_index_text(const struct filter *f, char **out)
 {
-	size_t n = 0;
-	FILE *stream = open_memstream(out, &n);
-	if (!stream)
-		return fail(ERR_NOMEM, "filter: no memory for its plan");
-	if (f->indexed)
-		write_term(&f->tree, f->tree.root, false, stream);
-	bool bad = ferror(stream) != 0;
-	if (fclose(stream) != 0 || bad)
-		return fail(ERR_NOMEM, "filter: no memory for its plan");
-	return OK;
+	struct text t;
+	enum err e = ERR_LIMIT;
+	for (size_t most = FILTER_TREE_TEXT_BYTES; e == ERR_LIMIT && most <= FILTER_TREE_TEXT_BYTES_MAX; most *= 8) {
+		TRY(text_open(&t, most));
+		if (f->indexed)
+			write_term(&f->tree, f->tree.root, false, t.to);
+		e = text_close(&t, out);
+	}
+	return e;
 }

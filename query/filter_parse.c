@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "query/filter_lex.h"
 #include "query/filter_value.h"
 
@@ -615,17 +616,12 @@ write_term(const struct filter_tree *t, int32_t i, FILE *f)
 enum err
 filter_tree_text(const struct filter_tree *t, int32_t term, char **out)
 {
-	char *text = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&text, &n);
-	if (!f)
-		return fail(ERR_NOMEM, "filter: no memory for its text");
-	write_term(t, term, f);
-	bool bad = ferror(f) != 0;
-	if (fclose(f) != 0 || bad) {
-		free(text);
-		return fail(ERR_NOMEM, "filter: no memory for its text");
+	struct text text;
+	enum err e = ERR_LIMIT;
+	for (size_t most = FILTER_TREE_TEXT_BYTES; e == ERR_LIMIT && most <= FILTER_TREE_TEXT_BYTES_MAX; most *= 8) {
+		TRY(text_open(&text, most));
+		write_term(t, term, text.to);
+		e = text_close(&text, out);
 	}
-	*out = text;
-	return OK;
+	return e;
 }

@@ -1,5 +1,5 @@
-/* The columns of archive/packet_schema.h for one record, as text: what query prints. A record of a listing that has no bytes
- * lacks some: cap_len, and what BATCH_IP and BATCH_TCP hold. The texts for people need none of these. */
+/* The columns of archive/packet_schema.h for one record, as text: what query prints. A record without bytes
+ * lacks those that its batch has not (see records.h). The texts for people need none of these. */
 #ifndef QUERY_PACKET_ROW_H
 #define QUERY_PACKET_ROW_H
 

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "query/landed.h"
+
+#define SNAPSHOTS_MAX 16u /* taken until one holds still: each time a whole landing file was merged while planning */
 
 struct plan {
 	struct archive *archive;
@@ -15,10 +18,14 @@ struct plan {
 		struct segment_row row;
 		uint32_t stream;
 		struct plan_said said;
+		struct segment *landed;      /* no segment's row: blocks in landing files */
+		char *fault;                 /* of these */
 	} *candidates;
 	uint32_t candidate_count, candidate_room, next;
+	uint64_t records, records_passed; /* of all candidates; of those before next */
 	struct span narrowed;
 	struct plan_counts counts;
+	struct landed_files landings;
 };
 
 /* --- streams --- */
@@ -141,13 +148,70 @@ find_segments(struct plan *p, struct catalogue *c, uint32_t stream)
 	return e == END ? OK : e;
 }
 
+/* --- landed blocks --- */
+
+struct adding {
+	struct plan *plan;
+	uint32_t stream, first; /* first candidate of this stream */
+};
+
+/* Puts it behind those of the stream that start earlier or at the same time. */
 static enum err
-find_all(struct plan *p, struct catalogue *c)
+add_landed(void *arg, struct landed_part *part)
+{
+	struct adding *adding = arg;
+	struct plan *p = adding->plan;
+	struct segment_row row = { .stream = p->streams[adding->stream].id, .first_ns = part->first_ns, .last_ns = part->last_ns,
+		                   .records = part->records };
+	TRY(add_candidate(p, &row, adding->stream));
+	uint32_t at = p->candidate_count - 1;
+	struct candidate c = p->candidates[at];
+	c.landed = part->segment;
+	c.fault = part->fault;
+	for (; at > adding->first && p->candidates[at - 1].row.first_ns > c.row.first_ns; at--)
+		p->candidates[at] = p->candidates[at - 1];
+	p->candidates[at] = c;
+	return OK;
+}
+
+static enum err
+find_landed(struct plan *p, uint32_t stream, uint32_t first, bool final)
+{
+	struct adding adding = { p, stream, first };
+	struct landed_counts counts = { 0 };
+	TRY(landed_find(&p->landings, p->archive, p->streams[stream].id, &p->request.span, final, &counts, add_landed, &adding));
+	p->counts.segments_missing += counts.missing;
+	p->counts.blocks += counts.blocks_by_time;
+	p->counts.blocks_by_time += counts.blocks_by_time;
+	p->counts.landed_blocks += counts.blocks;
+	p->counts.landed_records += counts.records;
+	p->counts.landed_bytes += counts.bytes;
+	return OK;
+}
+
+static enum err
+find_all(struct plan *p, struct catalogue *c, bool final)
 {
 	TRY(find_streams(p, c));
-	for (uint32_t i = 0; i < p->stream_count; i++)
+	for (uint32_t i = 0; i < p->stream_count; i++) {
+		uint32_t first = p->candidate_count;
 		TRY(find_segments(p, c, i));
+		TRY(find_landed(p, i, first, final));
+	}
 	return OK;
+}
+
+static void
+forget_all(struct plan *p)
+{
+	for (uint32_t i = 0; i < p->candidate_count; i++) {
+		segment_close(&p->candidates[i].landed);
+		free(p->candidates[i].fault);
+	}
+	landed_files_fini(&p->landings);
+	p->candidate_count = 0;
+	p->stream_count = 0;
+	p->counts = (struct plan_counts){ 0 };
 }
 
 enum err
@@ -160,15 +224,21 @@ plan_open(struct plan **out, struct archive *a, const struct request *r)
 	p->request = *r;
 	p->narrowed = r->span;
 	struct catalogue *c = archive_catalogue(a);
-	enum err e = catalogue_begin(c);
-	if (e == OK) {
-		e = find_all(p, c);
+	enum err e = ERR_BUSY;
+	for (unsigned i = 1; i <= SNAPSHOTS_MAX && e == ERR_BUSY; i++) {
+		forget_all(p);
+		e = catalogue_begin(c);
+		if (e != OK)
+			break;
+		e = find_all(p, c, i == SNAPSHOTS_MAX);
 		catalogue_end(c);
 	}
 	if (e != OK) {
 		plan_close(&p);
 		return e;
 	}
+	for (uint32_t i = 0; i < p->candidate_count; i++)
+		p->records += p->candidates[i].row.records;
 	*out = p;
 	return OK;
 }
@@ -178,6 +248,7 @@ plan_close(struct plan **p)
 {
 	if (!*p)
 		return;
+	forget_all(*p);
 	free((*p)->streams);
 	free((*p)->candidates);
 	free(*p);
@@ -201,6 +272,7 @@ void
 plan_rewind(struct plan *p)
 {
 	p->next = 0;
+	p->records_passed = 0;
 }
 
 void
@@ -237,17 +309,51 @@ plan_extent(const struct plan *p, struct span *extent)
 	return extent->from_ns < extent->until_ns;
 }
 
-uint64_t
-plan_even_width(const struct plan *p, uint64_t records)
+/* Records before this time, if those of each segment were spread evenly over its span. */
+static double
+records_before(const struct plan *p, uint64_t ns)
 {
-	uint64_t sum = 0;
+	double sum = 0;
+	for (uint32_t i = 0; i < p->candidate_count; i++) {
+		const struct segment_row *row = &p->candidates[i].row;
+		if (row->last_ns < ns)
+			sum += (double)row->records;
+		else if (row->first_ns < ns)
+			sum += (double)row->records * (double)(ns - row->first_ns) / ((double)(row->last_ns - row->first_ns) + 1);
+	}
+	return sum;
+}
+
+uint64_t
+plan_even_width(const struct plan *p, uint64_t at, uint64_t records)
+{
 	struct span extent;
-	for (uint32_t i = 0; i < p->candidate_count; i++)
-		sum += p->candidates[i].row.records;
-	if (!plan_extent(p, &extent) || sum == 0)
+	if (!plan_extent(p, &extent) || at >= extent.until_ns)
 		return 1;
-	double width = (double)(extent.until_ns - extent.from_ns) * (double)records / (double)sum;
-	return width < 1 ? 1 : width > 9e18 ? (uint64_t)9e18 : (uint64_t)width;
+	double most = records_before(p, at) + (double)records;
+	uint64_t low = 1, high = extent.until_ns - at;
+	while (low < high) {
+		uint64_t middle = low + (high - low + 1) / 2;
+		if (records_before(p, at + middle) <= most)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+uint64_t
+plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total)
+{
+	struct span extent;
+	*total = p->records;
+	if (p->narrowed.from_ns == p->request.span.from_ns && p->narrowed.until_ns == p->request.span.until_ns)
+		return p->records_passed - p->counts.records_left + scanned;
+	if (!plan_extent(p, &extent))
+		return *total;
+	double before = records_before(p, extent.from_ns);
+	*total = (uint64_t)(records_before(p, extent.until_ns) - before);
+	return (uint64_t)(records_before(p, p->narrowed.until_ns) - before);
 }
 
 /* --- blocks --- */
@@ -301,7 +407,16 @@ open_candidate(struct plan *p, struct candidate *c, struct plan_segment **out)
 	s->span = p->narrowed;
 	if (c->row.hidden_until_ns > s->span.from_ns)
 		s->span.from_ns = c->row.hidden_until_ns;
-	enum err e = archive_open_segment(p->archive, &c->row, &s->segment);
+	enum err e = OK;
+	s->landed = c->landed || c->fault;
+	if (!s->landed)
+		e = archive_open_segment(p->archive, &c->row, &s->segment);
+	else if (c->landed)
+		s->segment = c->landed;
+	else
+		e = fail(ERR_FORMAT, "%s", c->fault);
+	if (e == OK && c->fault)
+		snprintf(s->fault, sizeof s->fault, "%s", c->fault);
 	if (e == OK)
 		e = pick_blocks(p, s);
 	if (e == OK && !s->fault[0])
@@ -326,6 +441,7 @@ plan_next(struct plan *p, struct plan_segment **out)
 	*out = NULL;
 	while (!*out && p->next < p->candidate_count) {
 		struct candidate *c = &p->candidates[p->next++];
+		p->records_passed += c->row.records;
 		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns))
 			TRY(open_candidate(p, c, out));
 	}
@@ -338,7 +454,8 @@ plan_release(struct plan *p, struct plan_segment **s)
 	(void)p;
 	if (!*s)
 		return;
-	segment_close(&(*s)->segment);
+	if (!(*s)->landed)
+		segment_close(&(*s)->segment);
 	free(*s);
 	*s = NULL;
 }

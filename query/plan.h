@@ -3,6 +3,9 @@
  * Segments are taken by stream and time from the catalogue; its segment filters skip those that can not hold an address
  * that the filter requires. plan_next() then opens one segment after the other and picks its blocks by time and by the
  * segment's address, port and protocol tables.
+ *
+ * What monitors sent and is not merged into segments yet is in the same snapshot (query/landed.h): a query sees each record once,
+ * whatever is merged while it runs.
  */
 #ifndef QUERY_PLAN_H
 #define QUERY_PLAN_H
@@ -30,9 +33,10 @@ struct plan_stream {
 /* Counted while planning. Skipped ones are counted once, for the first reason that applied. */
 struct plan_counts {
 	uint64_t segments, segments_by_time, segments_by_address;
-	uint64_t segments_missing;   /* lost, or removed while the query ran: the answer is partial */
+	uint64_t segments_missing;   /* segments and landing files lost, or removed while the query ran: the answer is partial */
 	uint64_t blocks, blocks_by_time, blocks_by_index;
 	uint64_t blocks_left, records_left;
+	uint64_t landed_blocks, landed_records, landed_bytes; /* not in segments yet; the blocks are among those above */
 };
 
 /* What was said of a segment already: a plan that is narrowed to one window of time after another says it once. */
@@ -46,6 +50,7 @@ struct plan_segment {
 	uint32_t stream;             /* index into plan_streams() */
 	uint64_t blocks;             /* to look at, one bit each */
 	struct span span;            /* the request's, less what was removed from this segment */
+	bool landed;                 /* its blocks lie in landing files; segment stays the plan's */
 	unsigned users;
 	struct plan_said *said;      /* the plan's */
 	char fault[ERR_TEXT_BYTES];  /* why its tables could not be asked, so that all blocks in time are looked at;
@@ -66,8 +71,12 @@ const struct plan_counts *plan_counts(const struct plan *p);
 unsigned plan_streams_used(const struct plan *p);
 /* The time from the first to behind the last record that may be selected, as the catalogue knows it; false: none. */
 bool     plan_extent(const struct plan *p, struct span *extent);
-/* A width of time that would hold about so many records if they were spread evenly; at least 1 ns. */
-uint64_t plan_even_width(const struct plan *p, uint64_t records);
+/* The width of time from here on that holds about so many records, if those of each segment are spread evenly over its span; at
+ * least 1 ns, at most up to the end of the extent. */
+uint64_t plan_even_width(const struct plan *p, uint64_t at, uint64_t records);
+/* How much of the plan is done, of *total (0: not known). In records, those of skipped blocks and segments included; scanned:
+ * records in the blocks looked at. Of a narrowed plan: about as many as lie before the end of its window. */
+uint64_t plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total);
 /* From the start again. */
 void     plan_rewind(struct plan *p);
 /* Looks at nothing outside this span from now on (rewinds, too). */

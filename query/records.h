@@ -10,10 +10,17 @@
 
 #include "query/scan.h"
 
-/* The columns that it reads besides the filter's; and of a listing of one stream, a quarter of that: no bytes behind the
- * headers, no checksums, no field that only BATCH_IP or BATCH_TCP have. */
+/* The columns that it reads besides the filter's; and those of a listing of one stream: no bytes behind the headers, no
+ * checksums. What people are shown is a quarter of it, and does without BATCH_IP and BATCH_TCP. */
 #define RECORD_COLUMNS  ((unsigned)(BATCH_BYTES | BATCH_SELECTED | BATCH_WIRE_LEN))
 #define LISTING_COLUMNS ((unsigned)(BATCH_RAW | BATCH_SELECTED | BATCH_WIRE_LEN | BATCH_DIR | BATCH_TCP_FLAGS))
+#define FIELDS_COLUMNS  (LISTING_COLUMNS | (unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP))
+
+enum listing {
+	LISTING_NONE,   /* records have bytes */
+	LISTING_SHORT,  /* LISTING_COLUMNS do */
+	LISTING_FIELDS, /* all columns but the bytes: FIELDS_COLUMNS */
+};
 #define RECORDS_MERGE_JOBS_MAX 2u
 #define RECORDS_POOL_RECORDS (512u << 10) /* 32 MB of descriptions */
 #define RECORDS_POOL_BYTES   (64u << 20)  /* holds every record of at most RECORD_BYTES_MAX */
@@ -25,13 +32,13 @@ struct record {
 	uint32_t stream;               /* index into plan_streams() */
 	const uint8_t *bytes;          /* cap_len, and FRAMES_SLACK that may be read; valid during the call */
 	/* A record of a listing that is IP has no bytes (NULL, cap_len 0). It is this row of this conversation of the batch,
-	 * which has LISTING_COLUMNS; NULL otherwise. */
+	 * which has the listing's columns; NULL otherwise. */
 	const struct batch *batch;
 	uint32_t row, conversation;
 };
 
 struct records_sink {
-	bool listing; /* is content with records that may have no bytes */
+	enum listing listing; /* what it is content with */
 	/* One at a time. END stops. */
 	enum err (*record)(void *arg, const struct record *r);
 	void     (*notice)(void *arg, const char *sentence);         /* as in scan.h */
@@ -40,7 +47,7 @@ struct records_sink {
 };
 
 /* BATCH_ columns that the sink's records take, besides the filter's. */
-unsigned records_columns(const struct plan *p, bool listing);
+unsigned records_columns(const struct plan *p, enum listing listing);
 /* The plan must be at its start. */
 enum err records_run(struct plan *p, const struct filter *f, unsigned jobs, const struct records_sink *sink,
                      struct scan_counts *counts);

@@ -49,6 +49,10 @@ struct tracefile {
 	uint32_t *slots;            /* hash table of interface numbers + 1; a power of two, at most half full */
 	uint32_t slot_mask;
 	uint32_t last;              /* asked for last */
+
+	bool     replaces;          /* a file that is there, of this mode and group */
+	mode_t   replaced_mode;
+	gid_t    replaced_group;
 };
 
 /* --- the output --- */
@@ -108,7 +112,25 @@ output_open(struct tracefile *w, const char *path)
 	/* The file behind a link is replaced, not the link. */
 	if (there && !realpath(path, w->path))
 		return fail_errno("%s", path);
+	w->replaces = there;
+	w->replaced_mode = st.st_mode & 0777;
+	w->replaced_group = st.st_gid;
 	return temp_create(w);
+}
+
+/* A file that took another's place is for the same people: who had set that up meant it. */
+static enum err
+mode_keep(struct tracefile *w)
+{
+	struct stat st;
+	mode_t mode = w->replaced_mode;
+	if (!w->replaces)
+		return OK;
+	if (fstat(w->fd, &st) < 0)
+		return fail_errno("%s", w->path);
+	if (st.st_gid != w->replaced_group && fchown(w->fd, (uid_t)-1, w->replaced_group) < 0)
+		mode &= ~(mode_t)S_IRWXG; /* another group is not meant */
+	return fchmod(w->fd, mode) < 0 ? fail_errno("%s", w->path) : OK;
 }
 
 static enum err
@@ -387,6 +409,7 @@ tracefile_finish(struct tracefile *w)
 	TRY(flush(w));
 	if (w->temp[0]) {
 		TRY(raise_snaplens(w));
+		TRY(mode_keep(w));
 		TRY(io_rename(w->temp, w->path));
 	}
 	w->finished = true;

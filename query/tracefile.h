@@ -10,8 +10,9 @@
  *	tracefile_close(&w);                                                   without finish: the file never appears
  *
  * A file gets a hidden name in the same folder and its own name in tracefile_finish(), replacing what had that name; an
- * interrupted export leaves nothing under it. It is readable by its owner only (0600): raw packets are personal data. It is
- * not synced: an export can be made again. Devices, pipes and standard output are written to directly.
+ * interrupted export leaves nothing under it. A new one is readable by its owner only (0600): raw packets are personal data;
+ * one that replaces a file has the mode and group of that. It is not synced: an export can be made again. Devices, pipes and
+ * standard output are written to directly.
  *
  * The snapshot length in headers is the largest that libpcap takes for the link type, 262144 for most; a longer record
  * raises it afterwards where the output is a file (libpcap refuses such records all the same, others read them).

@@ -181,9 +181,8 @@ def stage_unit(word):
 def script_jobs(flavour, word, only_sanitized):
     out = os.path.join(TOP, BUILD, flavour)
     plain = os.path.join(TOP, BUILD, "gcc")
-    shims = sorted(glob.glob(f"{plain}/*.so"))
     env = dict(ENV, ATOLL=os.path.join(out, "atoll"), GEN=os.path.join(plain, "gen"), OUT=plain, TOP=TOP,
-               SHIM=shims[0] if shims else "")
+               SHIM=os.path.join(plain, "shim.so"))
     for path in sorted(glob.glob(f"{TOP}/tests/e2e/*.sh") + glob.glob(f"{TOP}/tests/e2e/*.py")):
         name = os.path.basename(path)[:-3]
         with open(path, encoding="utf-8") as f:

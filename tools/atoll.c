@@ -15,7 +15,8 @@ static const struct option_spec common[] = {
 
 static const struct verb *const verbs[] = {
 	&verb_init, &verb_import, &verb_ls, &verb_stat, &verb_query, &verb_export, &verb_rm, &verb_fsck, &verb_rebuild,
-	&verb_enroll, &verb_monitors, &verb_revoke, &verb_config, NULL,
+	&verb_enroll, &verb_monitors, &verb_revoke, &verb_config,
+	&verb_serve, NULL,
 };
 
 /* Started without one of them (`atoll ... >&-`), the next file that is opened, the keystore say, would get its number, and

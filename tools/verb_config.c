@@ -126,8 +126,7 @@ const struct verb verb_config = {
 	.most = 1,
 	.options = { options },
 	.details = "docs/atoll.conf has every setting with its default. Files are read in this order: FILE, then FILE.d/*.conf; a later\n"
-	           "value takes the place of an earlier one, and ATOLL_SECTION_KEY in the environment that of all.\n"
-	           "JSON: check: {version, faults: [text], good}; show: {version, settings: [{section, key, value, from}]}.",
+	           "value takes the place of an earlier one, and ATOLL_SECTION_KEY in the environment that of all. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

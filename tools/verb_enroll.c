@@ -140,10 +140,9 @@ const struct verb verb_enroll = {
 	.least = 1,
 	.most = 1,
 	.options = { options },
-	.details = "NAME: 1 to 63 of a-z A-Z 0-9 . _ -; its streams are called NAME/STREAM. A revoked or quarantined monitor is enrolled again\n"
-	           "in the same way, under its old name. A new code voids the one before for the same name. With --quiet only the code is\n"
-	           "printed. Works beside a running server, as root or as its user.\n"
-	           "JSON: {version, monitor, code, expires, archive_key, url, command}.",
+	.details = "NAME: 1 to 63 of a-z A-Z 0-9 . _ -; its streams are called NAME/STREAM. A revoked or quarantined monitor is\n"
+	           "enrolled again in the same way, under its old name. A new code voids the one before for the same name. With\n"
+	           "--quiet only the code is printed. Works beside a running server, as root or as its user. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

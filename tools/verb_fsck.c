@@ -57,6 +57,7 @@ print_json(struct look *l, const struct fsck_report *r, const char *error)
 		json_u64(j, "segments", r->segments);
 		json_u64(j, "blocks", r->blocks);
 		json_u64(j, "packets", r->records);
+		json_u64(j, "landed_parcels", r->landed);
 		json_u64(j, "lost_segments", r->lost_segments);
 		json_u64(j, "lost_blocks", r->lost_blocks);
 		json_u64(j, "lost_packets", r->lost_records);
@@ -74,6 +75,8 @@ print_text(const struct fsck_report *r)
 	char blocks[HUMAN_BYTES], records[HUMAN_BYTES];
 	printf("looked at %llu segments, %s blocks, %s packets: %s\n", (unsigned long long)r->segments,
 	       human_count(blocks, r->blocks), human_count(records, r->records), r->faults ? "damaged" : "clean");
+	if (r->landed > 0)
+		printf("and at %llu parcels of monitors that are not merged into segments yet\n", (unsigned long long)r->landed);
 	if (r->beside_writer)
 		puts("another process is writing: its newest commits were not looked at");
 	if (r->read_only)

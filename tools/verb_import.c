@@ -4,6 +4,7 @@
 
 #include "base/human.h"
 #include "base/progress.h"
+#include "base/utf8.h"
 #include "base/when.h"
 #include "tools/intake.h"
 #include "tools/verbs.h"
@@ -33,7 +34,8 @@ step(void *arg, uint64_t offset, uint64_t records)
 	progress_step(&show->progress, offset, records);
 }
 
-/* The stream that a file goes into without --stream: its name without folder and without the endings of traces. */
+/* The stream that a file goes into without --stream: its name without folder and without the endings of traces, and with "?" for
+ * what is no text. */
 static void
 stream_of_file(char out[STREAM_NAME_BYTES], const char *file)
 {
@@ -55,7 +57,10 @@ stream_of_file(char out[STREAM_NAME_BYTES], const char *file)
 	}
 	if (n > STREAM_NAME_BYTES - 1)
 		n = STREAM_NAME_BYTES - 1;
-	human_text(out, n + 1, base);
+	memcpy(out, base, n);
+	out[n] = 0;
+	for (size_t at; (at = utf8_plain((const uint8_t *)out, n)) < n;)
+		out[at] = '?';
 }
 
 /* A pipe can not be read twice: what comes through it is always new. */

@@ -48,6 +48,8 @@ stream_json(struct json *j, const struct stream_row *row, const struct catalogue
 	json_u64(j, "wire_bytes", sum->wire_bytes);
 	json_u64(j, "captured_bytes", sum->captured_bytes);
 	json_u64(j, "stored_bytes", sum->file_bytes);
+	json_u64(j, "landed_records", sum->landed_records);
+	json_u64(j, "landed_bytes", sum->landed_bytes);
 	json_u64(j, "segments", sum->segments);
 	json_u64(j, "lost_segments", sum->lost_segments);
 	report_time(j, "from", sum->first_ns, sum->records > 0);
@@ -61,7 +63,8 @@ stream_line(struct table *t, const struct stream_row *row, const struct catalogu
 {
 	struct line l;
 	line_fill(&l, sum->records, sum->wire_bytes, sum->file_bytes, sum->first_ns, sum->last_ns);
-	snprintf(l.parts, sizeof l.parts, "%llu%s", (unsigned long long)sum->segments, sum->lost_segments ? " + lost" : "");
+	snprintf(l.parts, sizeof l.parts, "%llu%s%s", (unsigned long long)sum->segments, sum->landed_blocks ? " + landed" : "",
+	         sum->lost_segments ? " + lost" : "");
 	return table_row(t, (const char *const[]){ row->name, l.count, l.wire, l.stored, l.parts, l.from, l.until });
 }
 

@@ -84,17 +84,16 @@ monitor_json(struct json *j, const struct vitals_monitor *m, bool running)
 		json_null(j, "clock_offset_seconds");
 	}
 	json_known(j, "records_per_second", m->records_per_s, heard);
-	json_known(j, "records", m->records, heard);
-	json_known(j, "parcels", m->parcels, heard);
+	json_u64(j, "records", m->records);
+	json_u64(j, "parcels", m->parcels);
 	json_known(j, "received_bytes", m->bytes, heard);
 	json_u64(j, "stored_records", m->stored_records);
 	json_u64(j, "stored_bytes", m->stored_bytes);
-	json_object(j, "lost");
-	json_u64(j, "kernel", m->lost_kernel);
-	json_u64(j, "interface", m->lost_interface);
-	json_u64(j, "spool", m->lost_spool);
-	json_u64(j, "policy", m->lost_policy);
-	json_end(j);
+	json_u64(j, "lost_kernel", m->lost_kernel);
+	json_u64(j, "lost_interface", m->lost_interface);
+	json_u64(j, "lost_spool", m->lost_spool);
+	json_u64(j, "lost_policy", m->lost_policy);
+	json_u64(j, "lost_archive", m->lost_archive);
 	json_u64(j, "gaps", m->gaps);
 	json_known(j, "refused", m->refused, heard);
 	json_known(j, "sampled_one_in", m->sampled, heard && m->sampled > 0);
@@ -117,7 +116,7 @@ print_json(const struct vitals *v, bool running)
 }
 
 struct cells {
-	char seen[HUMAN_BYTES + 8], lag[HUMAN_BYTES], rate[HUMAN_BYTES], stored[HUMAN_BYTES], bytes[HUMAN_BYTES], lost[4][HUMAN_BYTES];
+	char seen[HUMAN_BYTES + 8], lag[HUMAN_BYTES], rate[HUMAN_BYTES], stored[HUMAN_BYTES], bytes[HUMAN_BYTES], lost[5][HUMAN_BYTES];
 	char gaps[HUMAN_BYTES], clock[HUMAN_BYTES + 2], sampled[HUMAN_BYTES];
 };
 
@@ -125,14 +124,14 @@ static void
 cells_fill(struct cells *c, const struct vitals_monitor *m, bool running)
 {
 	uint64_t now_ns = when_now();
-	const uint64_t lost[4] = { m->lost_kernel, m->lost_interface, m->lost_spool, m->lost_policy };
+	const uint64_t lost[5] = { m->lost_kernel, m->lost_interface, m->lost_spool, m->lost_policy, m->lost_archive };
 	char text[HUMAN_BYTES];
 	bool heard = running && m->seen_ns > 0;
 	*c = (struct cells){ .seen = "-", .lag = "-", .rate = "-", .clock = "-", .sampled = "-" };
 	human_count(c->stored, m->stored_records);
 	human_size(c->bytes, m->stored_bytes);
 	human_count(c->gaps, m->gaps);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 5; i++)
 		human_count(c->lost[i], lost[i]);
 	if (m->seen_ns > 0)
 		snprintf(c->seen, sizeof c->seen, "%s ago", human_duration(text, seconds(now_ns > m->seen_ns ? now_ns - m->seen_ns : 0)));
@@ -152,7 +151,7 @@ static enum err
 print_table(const struct vitals *v, bool running)
 {
 	static const char *const heads[] = { "monitor", "state", "last seen", ">lag", ">records/s", ">records", ">stored",
-		">lost: kernel", ">interface", ">spool", ">policy", ">gaps", ">clock", ">1 in", NULL };
+		">lost: kernel", ">interface", ">spool", ">policy", ">archive", ">gaps", ">clock", ">1 in", NULL };
 	struct table *t = NULL;
 	TRY(table_open(&t, stdout, heads));
 	enum err e = OK;
@@ -161,7 +160,7 @@ print_table(const struct vitals *v, bool running)
 		struct cells c;
 		cells_fill(&c, m, running);
 		e = table_row(t, (const char *const[]){ m->name, state_name(m), c.seen, c.lag, c.rate, c.stored, c.bytes, c.lost[0],
-		                                        c.lost[1], c.lost[2], c.lost[3], c.gaps, c.clock, c.sampled });
+		                                        c.lost[1], c.lost[2], c.lost[3], c.lost[4], c.gaps, c.clock, c.sampled });
 	}
 	enum err closed = table_close(&t);
 	char shown[VITALS_REASON_BYTES];
@@ -194,12 +193,9 @@ const struct verb verb_monitors = {
 	.name = "monitors",
 	.summary = "list the monitors and how they do",
 	.arguments = "",
-	.details = "lag: from capture to commit, of the last parcel. clock: the monitor's minus this machine's. 1 in: it sends one packet in\n"
-	           "so many. lost: packets, by cause, as the monitor counts them (policy: sampling). What only a running server knows is \"-\"\n"
-	           "without one.\n"
-	           "JSON: {version, server, monitors: [{name, state, reason, connected, last_seen, last_record, lag_seconds,\n"
-	           "clock_offset_seconds, records_per_second, records, parcels, received_bytes, stored_records, stored_bytes, lost: {kernel,\n"
-	           "interface, spool, policy}, gaps, refused, sampled_one_in, spool_parcels, spool_bytes}]}; null: not known.",
+	.details = "lag: from capture to commit, of the last parcel. clock: the monitor's minus this machine's. 1 in: it sends one\n"
+	           "packet in so many. lost: packets, by cause, as the monitor counts them (policy: sampling; archive: received, but\n"
+	           "damaged). What only a running server knows is \"-\" without one. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

@@ -108,6 +108,12 @@ rows_notice(void *arg, const char *sentence)
 	selected_notice(((struct rows *)arg)->selected, sentence);
 }
 
+static enum listing
+listing_of(enum output output)
+{
+	return output == OUTPUT_TABLE ? LISTING_SHORT : LISTING_FIELDS;
+}
+
 /* A progress line would run into rows on the same terminal: only query --count shows one. */
 static enum err
 run_rows(struct selected *s, const struct given *g, enum output output)
@@ -120,7 +126,7 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 	if (output == OUTPUT_CSV)
 		print_csv_head();
 	struct records_sink sink = {
-		.listing = output == OUTPUT_TABLE,
+		.listing = listing_of(output),
 		.record = print_record,
 		.notice = rows_notice,
 		.arg = &out,
@@ -195,12 +201,18 @@ explain_json(const struct selected *s, const struct explained *x)
 	const struct plan_counts *p = plan_counts(s->plan);
 	struct json j = report_json();
 	selected_json(s, &j);
-	json_text(&j, "filter", filter_text(s->filter));
+	if (filter_text(s->filter)[0])
+		json_text(&j, "filter", filter_text(s->filter));
+	else
+		json_null(&j, "filter");
 	json_text(&j, "plan", filter_plan(s->filter));
 	json_u64(&j, "segments", p->segments);
 	json_u64(&j, "segments_skipped_by_time", p->segments_by_time);
 	json_u64(&j, "segments_skipped_by_address", p->segments_by_address);
 	json_u64(&j, "segments_missing", p->segments_missing);
+	json_u64(&j, "landed_blocks", p->landed_blocks);
+	json_u64(&j, "landed_records", p->landed_records);
+	json_u64(&j, "landed_bytes", p->landed_bytes);
 	json_u64(&j, "blocks", p->blocks);
 	json_u64(&j, "blocks_skipped_by_time", p->blocks_by_time);
 	json_u64(&j, "blocks_skipped_by_index", p->blocks_by_index);
@@ -223,6 +235,9 @@ explain_text(const struct selected *s, const struct explained *x)
 	       (unsigned long long)p->segments_by_address,
 	       (unsigned long long)(p->segments - p->segments_by_time - p->segments_by_address),
 	       (unsigned long long)p->segments_missing);
+	if (p->landed_blocks > 0)
+		printf("landed    %s packets in %llu blocks, not yet merged\n", human_count(records, p->landed_records),
+		       (unsigned long long)p->landed_blocks);
 	printf("blocks    %llu in these: %llu skipped by time, %llu by index, %llu counted unread, %llu to read\n",
 	       (unsigned long long)p->blocks, (unsigned long long)p->blocks_by_time,
 	       (unsigned long long)p->blocks_by_index, (unsigned long long)x->whole,
@@ -235,7 +250,7 @@ static enum err
 run_explain(struct selected *s, bool count_only, enum output output, bool as_json)
 {
 	unsigned columns = filter_columns(s->filter) |
-	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, output == OUTPUT_TABLE));
+	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, listing_of(output)));
 	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;

@@ -18,6 +18,8 @@ print_json(const struct rebuild_report *r)
 	struct json j = report_json();
 	json_u64(&j, "segments", r->segments);
 	json_u64(&j, "packets", r->records);
+	json_u64(&j, "landed_parcels", r->landed);
+	json_u64(&j, "lost_landing_files", r->lost_landings);
 	json_u64(&j, "lost_segments", r->lost_segments);
 	json_u64(&j, "lost_packets", r->lost_records);
 	json_u64(&j, "adopted_segments", r->adopted);
@@ -41,10 +43,10 @@ run(const struct given *g)
 	else if (!given_flag(g, "quiet"))
 		printf("the index is made again: %llu segments, %s packets%s\n", (unsigned long long)r.segments,
 		       human_count(packets, r.records), r.manifest_renewed ? "; the manifest, too" : "");
-	if (r.lost_segments > 0 || r.damaged_lines > 0 || r.unreadable > 0)
+	if (r.lost_segments > 0 || r.damaged_lines > 0 || r.unreadable > 0 || r.lost_landings > 0)
 		return fail(ERR_PARTIAL, "%llu segments with %llu packets are lost, %llu unknown files do not open, %llu lines of the "
 		                         "manifest were damaged", (unsigned long long)r.lost_segments,
-		            (unsigned long long)r.lost_records, (unsigned long long)r.unreadable,
+		            (unsigned long long)r.lost_records, (unsigned long long)(r.unreadable + r.lost_landings),
 		            (unsigned long long)r.damaged_lines);
 	return OK;
 }

@@ -56,8 +56,8 @@ const struct verb verb_revoke = {
 	.arguments = "NAME",
 	.least = 1,
 	.most = 1,
-	.details = "Ends its session at once when a server is running, and voids a code that waits for it. Revoking it again does nothing.\n"
-	           "JSON: {version, monitor, state}.",
+	.details = "Ends its session at once when a server is running, and voids a code that waits for it. What it sent stays. Revoking\n"
+	           "it again does nothing. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

@@ -3,6 +3,7 @@
 
 #include "base/human.h"
 #include "base/when.h"
+#include "index/reception.h"
 #include "index/store.h"
 #include "index/trim.h"
 #include "tools/verbs.h"
@@ -80,6 +81,8 @@ remove_records(const struct given *g, const char *name, uint64_t until_ns, struc
 	TRY(store_open(&s, dir, given_text(g, "key-file", NULL)));
 	struct removed before = { 0 };
 	enum err e = look(store_archive(s), name, until_ns, &stream, &before);
+	for (bool more = e == OK; e == OK && more;) /* what landed becomes segments first */
+		e = reception_tend(s, NULL, 0, true, &more);
 	if (e == OK)
 		e = store_remove(s, stream.id, until_ns, &removal);
 	if (e == OK)

@@ -38,6 +38,8 @@ print_json(const struct totals *t)
 		json_real(&j, "bytes_per_packet", t->bytes_per_packet);
 	else
 		json_null(&j, "bytes_per_packet");
+	json_u64(&j, "landed_records", s->landed_records);
+	json_u64(&j, "landed_bytes", s->landed_bytes);
 	json_u64(&j, "segments", s->segments);
 	json_u64(&j, "streams", s->streams);
 	report_time(&j, "from", s->first_ns, s->records > 0);
@@ -58,6 +60,8 @@ print_text(const struct totals *t)
 	printf("index             %s\n", human_size(text, t->index_bytes));
 	if (s->records > 0)
 		printf("bytes per packet  %.2f\n", t->bytes_per_packet);
+	if (s->landed_records > 0)
+		printf("of these          %s packets landed, not yet merged\n", human_count(text, s->landed_records));
 	printf("segments          %s\n", human_count(text, s->segments));
 	printf("streams           %s\n", human_count(text, s->streams));
 	if (s->records == 0)

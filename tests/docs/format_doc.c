@@ -1,5 +1,6 @@
 /* format_doc FILE: prints FILE, a Markdown page, with what lies between "<!-- table NAME -->" and "<!-- end -->" made again
- * from the tables in the code. `make docs` renews docs/format.md by it, `make check` compares. */
+ * from the tables in the code. Each table belongs to one page: docs/format.md or docs/wire.md. `make docs` renews them by it,
+ * `make check` compares. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "archive/landing.h"
 #include "archive/packet_model.h"
 #include "archive/packet_schema.h"
+#include "archive/parcel.h"
 #include "archive/postings.h"
 #include "archive/segment_format.h"
 #include "base/limits.h"
@@ -18,6 +20,7 @@
 #include "index/catalogue.h"
 #include "index/rows.h"
 #include "index/segfilter.h"
+#include "ingest/wire.h"
 
 /* --- fields one after another --- */
 
@@ -102,11 +105,64 @@ show_landing_record(void)
 	LANDING_RECORD(SIZED_FIELD)
 }
 
+/* --- the wire --- */
+
+static void
+show_preamble(void)
+{
+	fields_begin();
+	WIRE_PREAMBLE(SIZED_FIELD)
+}
+
 static void
 show_parcel_header(void)
 {
 	fields_begin();
 	PARCEL_HEADER(SIZED_FIELD)
+}
+
+static void
+show_messages(void)
+{
+	static const char *const says[] = { "", "collector", "archive", "both" };
+	puts("| type | message | said by | meaning |\n|---:|---|---|---|");
+#define M(TABLE, noun, type, from, meaning) printf("| %u | %s | %s | %s |\n", type, #TABLE, says[WIRE_FROM_##from], meaning);
+	WIRE_MESSAGES(M)
+#undef M
+}
+
+static void
+message_field(const char *message, bool *first, const char *kind, const char *name, const char *meaning)
+{
+	printf("| %s | %s | %s | %s |\n", *first ? message : "", kind, name, meaning);
+	*first = false;
+}
+
+static void
+show_bodies(void)
+{
+	puts("| message | type | field | meaning |\n|---|---|---|---|");
+#define F(kind, name, meaning) message_field(message, &first, #kind, #name, meaning);
+#define M(TABLE, noun, type, from, meaning)              \
+	{                                                \
+		const char *message = #TABLE;            \
+		bool first = true;                       \
+		WIRE_##TABLE(F)                          \
+		if (first)                               \
+			printf("| %s | | | nothing |\n", message); \
+	}
+	WIRE_MESSAGES(M)
+#undef M
+#undef F
+}
+
+static void
+show_refusals(void)
+{
+	puts("| code | name | why | what a collector does |\n|---:|---|---|---|");
+#define F(name, code, meaning, remedy) printf("| %u | %s | %s | %s |\n", code, #name, meaning, remedy);
+	WIRE_REFUSALS(F)
+#undef F
 }
 
 /* --- packets --- */
@@ -231,6 +287,32 @@ show_limits(void)
 }
 
 static void
+show_wire_limits(void)
+{
+	puts("| limit | value |\n|---|---:|");
+	NUMBER(WIRE_PORT);
+	NUMBER(WIRE_FRAME_BYTES_MAX);
+	NUMBER(WIRE_SMALL_FRAME_BYTES_MAX);
+	NUMBER(WIRE_SMALL_BODY_BYTES_MAX);
+	NUMBER(PARCEL_BYTES_MAX);
+	NUMBER(BLOCK_RECORDS_MAX);
+	NUMBER(BLOCK_BYTES_MAX);
+	NUMBER(RECORD_BYTES_MAX);
+	NUMBER(STREAM_NAME_BYTES);
+	NUMBER(WIRE_TEXT_BYTES);
+	NUMBER(SESSION_HANDSHAKE_NS);
+	NUMBER(SESSION_PING_NS);
+	NUMBER(SESSION_SILENCE_NS);
+	NUMBER(SESSION_FRAME_NS);
+	NUMBER(SESSION_REKEY_NS);
+	NUMBER(SESSION_REKEY_BYTES);
+	NUMBER(SESSION_REKEY_FRAMES_MAX);
+	NUMBER(WIRE_VERSION);
+	NUMBER(PARCEL_VERSION);
+	NUMBER(BLOCK_VERSION);
+}
+
+static void
 show_versions(void)
 {
 	puts("| version | value |\n|---|---:|");
@@ -270,34 +352,41 @@ show_enums(void)
 /* --- the page --- */
 
 static const struct {
-	const char *name;
+	const char *page, *name;
 	void (*show)(void);
 } tables[] = {
-	{ "segment_header", show_segment_header },
-	{ "segment_trailer", show_segment_trailer },
-	{ "segment_totals", show_segment_totals },
-	{ "block_entry", show_block_entry },
-	{ "page_entry", show_page_entry },
-	{ "landing_header", show_landing_header },
-	{ "landing_record", show_landing_record },
-	{ "parcel_header", show_parcel_header },
-	{ "block_header", show_block_header },
-	{ "block_chunk", show_block_chunk },
-	{ "chunks", show_chunks },
-	{ "streams", show_streams },
-	{ "shape", show_shape },
-	{ "columns", show_columns },
-	{ "rows", show_rows },
-	{ "segfilter_header", show_segfilter_header },
-	{ "keystore_header", show_keystore_header },
-	{ "keystore_slot", show_keystore_slot },
-	{ "limits", show_limits },
-	{ "versions", show_versions },
-	{ "enums", show_enums },
+	{ "format.md", "segment_header", show_segment_header },
+	{ "format.md", "segment_trailer", show_segment_trailer },
+	{ "format.md", "segment_totals", show_segment_totals },
+	{ "format.md", "block_entry", show_block_entry },
+	{ "format.md", "page_entry", show_page_entry },
+	{ "format.md", "landing_header", show_landing_header },
+	{ "format.md", "landing_record", show_landing_record },
+	{ "format.md", "parcel_header", show_parcel_header },
+	{ "format.md", "block_header", show_block_header },
+	{ "format.md", "block_chunk", show_block_chunk },
+	{ "format.md", "chunks", show_chunks },
+	{ "format.md", "streams", show_streams },
+	{ "format.md", "shape", show_shape },
+	{ "format.md", "columns", show_columns },
+	{ "format.md", "rows", show_rows },
+	{ "format.md", "segfilter_header", show_segfilter_header },
+	{ "format.md", "keystore_header", show_keystore_header },
+	{ "format.md", "keystore_slot", show_keystore_slot },
+	{ "format.md", "limits", show_limits },
+	{ "format.md", "versions", show_versions },
+	{ "format.md", "enums", show_enums },
+	{ "wire.md", "preamble", show_preamble },
+	{ "wire.md", "messages", show_messages },
+	{ "wire.md", "bodies", show_bodies },
+	{ "wire.md", "refusals", show_refusals },
+	{ "wire.md", "parcel_header", show_parcel_header },
+	{ "wire.md", "wire_limits", show_wire_limits },
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
 static bool shown[TABLES];
+static const char *page;
 
 /* The table that this line begins; TABLES when it is another line. */
 static size_t
@@ -307,9 +396,9 @@ table_begun(const char *line)
 	if (sscanf(line, "<!-- table %63[a-z_0-9] -->", name) != 1)
 		return TABLES;
 	for (size_t i = 0; i < TABLES; i++)
-		if (strcmp(tables[i].name, name) == 0)
+		if (strcmp(tables[i].page, page) == 0 && strcmp(tables[i].name, name) == 0)
 			return i;
-	fprintf(stderr, "format_doc: no table \"%s\"\n", name);
+	fprintf(stderr, "format_doc: no table \"%s\" for %s\n", name, page);
 	exit(1);
 }
 
@@ -324,6 +413,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: format_doc FILE\n");
 		return 2;
 	}
+	page = strrchr(argv[1], '/') ? strrchr(argv[1], '/') + 1 : argv[1];
 	while (getline(&line, &room, f) > 0) {
 		if (inside && strcmp(line, "<!-- end -->\n") != 0)
 			continue;
@@ -338,7 +428,7 @@ main(int argc, char **argv)
 	free(line);
 	fclose(f);
 	for (size_t i = 0; i < TABLES; i++)
-		if (!shown[i]) {
+		if (!shown[i] && strcmp(tables[i].page, page) == 0) {
 			fprintf(stderr, "format_doc: %s has no table \"%s\"\n", argv[1], tables[i].name);
 			return 1;
 		}

@@ -124,12 +124,20 @@ def full_disk(whole):
     ok("what_was_there_is_readable", exported(a, "-s", "s", "--until", "2025-12-01") == before)
     must("and_can_be_counted", atoll(a, "query", "--count", "-s", "s", "-f", "tcp"))
     must("fsck_finds_nothing_on_a_full_disk", atoll(a, "fsck", "-q"))
+    os.unlink(f"{a}/index/lock.mdb") # as in a restored backup
     with open("small/filler", "wb", buffering=0) as f:
         try:
             while True:
                 f.write(bytes(4096))
         except OSError:
             pass
+    must("without_a_byte_free_a_lock_file_can_not_be_made", atoll(a, "query", "--count"), 1, "lock.mdb: No space left")
+    must("nor_an_index_by_rebuild", atoll(a, "rebuild", "-q"), 1, "lock.mdb: No space left")
+    must("nor_by_fsck", atoll(a, "fsck", "-q"), 1, "lock.mdb: No space left")
+    os.truncate("small/filler", os.path.getsize("small/filler") - 3 * 4096)
+    must("a_few_blocks_are_enough_for_reading", atoll(a, "query", "--count"))
+    with open("small/filler", "ab", buffering=0) as f:
+        f.write(bytes(4096))
     must("reads_go_on_without_a_byte_free", atoll(a, "query", "--count", "-s", "s"))
     r = atoll(a, "import", "-q", "--stream", "s", "big.pcap")
     must("a_full_disk_stops_it_again", r, 1, "No space left")

@@ -15,8 +15,8 @@ sys.dont_write_bytecode = True
 from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
-STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "segments", "streams",
-             "from", "until"]
+STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "landed_records",
+             "landed_bytes", "segments", "streams", "from", "until"]
 
 
 def jq(text, expression):
@@ -149,7 +149,7 @@ def json_shapes():
     same("also_of_an_empty_archive", json.loads(r.text), {
         "version": 1, "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0,
         "index_bytes": json.loads(r.text)["index_bytes"],
-        "bytes_per_packet": None, "segments": 0, "streams": 0, "from": None, "until": None})
+        "bytes_per_packet": None, "landed_records": 0, "landed_bytes": 0, "segments": 0, "streams": 0, "from": None, "until": None})
     found = t.whole("t.pcap")
     b = init("b")
     must("imports_into_a_named_stream", atoll(b, "import", "-q", "--stream", "eth 0", "t.pcap"))
@@ -186,7 +186,13 @@ def json_shapes():
        [bool(x["error"]) for x in imports] == [False, True, False] and [x["passed_over"] for x in imports] == [False, False, True], r)
     r = atoll(b, "import", "--json", "--stream", 'quo"te\\ and \u00e9', "--again", "t.pcap")
     ok("names_are_escaped_in_json", json.loads(r.text)["imports"][0]["stream"] == 'quo"te\\ and \u00e9', r)
-    must("a_stream_name_with_control_characters_is_refused", atoll(b, "import", "--again", "--stream", "x\x1b[31m", "t.pcap"), 2)
+    for name, stream in ("control_characters", b"x\x1b[31m"), ("latin_1", b"caf\xe9"), ("a_c1_control", b"x\xc2\x9b31m"), \
+            ("half_a_character", b"x\xe2\x82"), ("a_surrogate", b"\xed\xa0\x80"), ("nothing", b""):
+        r = atoll(b, "import", "--again", "--stream", os.fsdecode(stream), "t.pcap")
+        ok(f"a_stream_name_with_{name}_is_refused_in_one_sentence", r.code == 2 and len(r.err.splitlines()) == 1, r)
+    shutil.copy("t.pcap", os.fsdecode(b"caf\xe9.pcap"))
+    r = atoll(b, "import", "--again", "--json", os.fsdecode(b"caf\xe9.pcap"))
+    ok("a_file_with_such_a_name_gives_a_question_mark", r.code == 0 and json.loads(r.text)["imports"][0]["stream"] == "caf?", r)
     r = atoll(b, "query", "-s", "x\x1b[31m")
     ok("and_not_shown_raw_in_a_message", r.code == 5 and "\x1b" not in r.said, r)
     shutil.copy("cut.pcap", "x\x1b[31m\n.pcap")
@@ -250,6 +256,9 @@ def output_files():
     r = atoll(a, "export", "--raw", "-o", "made.pcap", "-s", "t")
     must("export_says_what_it_wrote", r, 0, r"made\.pcap: 3,0\d\d packets")
     same("raw_packets_are_for_their_owner_only", stat.S_IMODE(os.stat("made.pcap").st_mode), 0o600)
+    os.chmod("made.pcap", 0o640)
+    must("export_replaces_a_file", atoll(a, "export", "--raw", "-o", "made.pcap", "-s", "t"), 0)
+    same("which_keeps_its_mode", stat.S_IMODE(os.stat("made.pcap").st_mode), 0o640)
     before = os.listdir(".")
     atoll(a, "export", "--raw", "-o", "never.pcap", "-s", "t", "-f", "host 203.0.113.77")
     r = atoll(a, "export", "--raw", "-o", "never.pcap", "-s", "nothere")

@@ -17,6 +17,9 @@
  *                 short:N         step N writes half (like nothing for other calls)
  *                 count:FILE      writes the number of steps so far to FILE, after each
  *     ATOLL_FAULT_DIR=DIR         counts only calls on files below DIR
+ *     ATOLL_FAULT_SEND=1          counts send, sendto, sendmsg, too, on whatever socket
+ *     ATOLL_FAULT_PROCESS=NAME    counts only in processes of this name (prctl(2), PR_SET_NAME)
+ *     ATOLL_FAULT_ONCE=FILE       what is to happen happens in one process only: the first that makes FILE
  *     ATOLL_FAULT_LOG=FILE        appends "N call path" for each step
  *
  * A value that is none of these ends the process with a message: a test that walks nothing would pass.
@@ -33,6 +36,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -45,7 +50,9 @@ static long at_step;
 static int error_number;
 static bool and_later;
 static char below[PATH_MAX];
-static char count_path[PATH_MAX], log_path[PATH_MAX];
+static char count_path[PATH_MAX], log_path[PATH_MAX], once_path[PATH_MAX];
+static char process_name[17];
+static bool count_sends;
 static atomic_long steps;
 
 static void
@@ -113,8 +120,35 @@ start(void)
 		snprintf(below, sizeof below, "%s", dir);
 	if (log && *log)
 		snprintf(log_path, sizeof log_path, "%s", log);
+	const char *once = getenv("ATOLL_FAULT_ONCE"), *process = getenv("ATOLL_FAULT_PROCESS"), *sends = getenv("ATOLL_FAULT_SEND");
+	if (once && *once)
+		snprintf(once_path, sizeof once_path, "%s", once);
+	if (process && *process)
+		snprintf(process_name, sizeof process_name, "%s", process);
+	count_sends = sends && *sends;
 	if (fault && *fault)
 		parse_fault(fault);
+}
+
+/* A process that was named later counts from then on. */
+static bool
+is_meant(void)
+{
+	char name[17] = "";
+	return process_name[0] == 0 || (prctl(PR_GET_NAME, name) == 0 && strcmp(name, process_name) == 0);
+}
+
+/* Whether it is this process's turn; only asked when something is to happen. */
+static bool
+is_first(void)
+{
+	if (once_path[0] == 0)
+		return true;
+	long fd = syscall(SYS_openat, AT_FDCWD, once_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	(void)syscall(SYS_close, (int)fd);
+	return true;
 }
 
 /* Our own files, past the wrappers below. */
@@ -162,14 +196,16 @@ absolute(int dirfd, const char *path, char out[PATH_MAX])
 		snprintf(out, PATH_MAX, "%.*s/%s", PATH_MAX / 2, folder, slash + 1);
 }
 
-/* Counts a step on this path. True: it is not to be done and errno is set. */
+/* Counts a step. True: it is not to be done and errno is set. */
 static bool
-step(const char *call, const char *path, bool *now)
+count(const char *call, const char *path, bool *now)
 {
 	*now = false;
-	if (!is_below(path))
-		return false;
 	int kept = errno;
+	bool meant = is_meant();
+	errno = kept;
+	if (!meant)
+		return false;
 	long n = atomic_fetch_add(&steps, 1) + 1;
 	char line[PATH_MAX + 64];
 	if (log_path[0]) {
@@ -180,8 +216,8 @@ step(const char *call, const char *path, bool *now)
 		int bytes = snprintf(line, sizeof line, "%ld\n", n);
 		put(count_path, O_TRUNC, line, (size_t)bytes);
 	}
+	*now = mode != NONE && mode != COUNT && (n == at_step || (and_later && n > at_step)) && is_first();
 	errno = kept;
-	*now = mode != NONE && mode != COUNT && (n == at_step || (and_later && n > at_step));
 	if (*now && mode == KILL)
 		(void)kill(getpid(), SIGKILL);
 	if (*now && mode == ERRNO) {
@@ -189,6 +225,14 @@ step(const char *call, const char *path, bool *now)
 		return true;
 	}
 	return false;
+}
+
+/* The same, of a call on this path. */
+static bool
+step(const char *call, const char *path, bool *now)
+{
+	*now = false;
+	return is_below(path) && count(call, path, now);
 }
 
 static bool
@@ -290,6 +334,24 @@ ON_FD(fallocate, int, fd, (int fd, int how, off_t at, off_t n), next(fd, how, at
 ON_FD(fallocate64, int, fd, (int fd, int how, off64_t at, off64_t n), next(fd, how, at, n), int, int, off64_t, off64_t)
 ON_FD(sync_file_range, int, fd, (int fd, off64_t at, off64_t n, unsigned how), next(fd, at, n, how), int, off64_t, off64_t,
       unsigned)
+
+/* Sockets are below no folder. */
+#define ON_SOCKET(name, parameters, call, ...)                            \
+	ssize_t name parameters                                           \
+	{                                                                 \
+		NEXT(ssize_t, name, __VA_ARGS__);                         \
+		bool now = false;                                         \
+		if (count_sends && count(#name, "socket", &now))          \
+			return -1;                                        \
+		ssize_t r = call;                                         \
+		stepped(now);                                             \
+		return r;                                                 \
+	}
+
+ON_SOCKET(send, (int fd, const void *p, size_t n, int flags), next(fd, p, part(now, n, -1), flags), int, const void *, size_t, int)
+ON_SOCKET(sendto, (int fd, const void *p, size_t n, int flags, const struct sockaddr *to, socklen_t room),
+          next(fd, p, part(now, n, -1), flags, to, room), int, const void *, size_t, int, const struct sockaddr *, socklen_t)
+ON_SOCKET(sendmsg, (int fd, const struct msghdr *m, int flags), next(fd, m, flags), int, const struct msghdr *, int)
 
 /* These two write the first half of their vectors, at least one, when they are to do part. */
 static int

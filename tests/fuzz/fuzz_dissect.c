@@ -34,6 +34,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t end = dissect_headers_end(&d, p, n);
 	assert(memcmp(&d, &other, sizeof d) == 0 && end == other_end);
 	assert(d.link_bytes <= d.end && d.end <= end && end <= n);
+	uint32_t usual = dissect_usual(linktype, p, n);
+	assert(!usual || (usual == end && usual == d.end && d.link_bytes == DISSECT_USUAL_LINK_BYTES && d.vlans == 0 && d.mpls == 0 &&
+	                  d.transport_at == DISSECT_USUAL_TRANSPORT_AT && d.net == NET_IP4 && d.flags == 0 &&
+	                  d.transport == (d.proto == PROTO_TCP ? TRANSPORT_TCP : TRANSPORT_UDP)));
 	plain_parse(linktype, p, n, &x);
 	assert(d.net == x.net && d.transport == x.transport && d.proto == x.proto && d.first_proto == x.first_proto);
 	assert(d.flags == ((x.fragment ? FLOW_FRAGMENT : 0) | (x.extensions ? FLOW_EXTENSIONS : 0)));

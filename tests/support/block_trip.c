@@ -446,6 +446,10 @@ compare_selected(const struct batch *all, const struct batch *b, const struct se
 		uint32_t n = 0, m = 0;
 		if (!sel->conversation[c])
 			continue;
+		if (b->cap_len && (all->cap_len[row] != b->cap_len[row] || all->ttl[row] != b->ttl[row] || all->ip_len[row] != b->ip_len[row] ||
+		                   all->ip_id[row] != b->ip_id[row] || all->tcp_seq[row] != b->tcp_seq[row] ||
+		                   all->tcp_ack[row] != b->tcp_ack[row] || all->tcp_win[row] != b->tcp_win[row]))
+			return wrong("loaded for a selection: other fields in row %u", row);
 		if (all->wire_len[row] != b->wire_len[row] || all->dir[row] != b->dir[row] || all->tcp_flags[row] != b->tcp_flags[row])
 			return wrong("loaded for a selection: other values in row %u", row);
 		if (sel->conversation[c] == 2 && !sel->row[row])
@@ -482,13 +486,14 @@ load_selected(struct trip *t, const struct batch *all)
 		bytes[i] = i < all->conversations ? (draw < 1u << 2 * dense ? 1 + (draw & 1) : 0) : draw & 1;
 	}
 	const char *said = NULL;
-	for (unsigned pass = 0; pass < 3 && !said; pass++) {
-		/* a filter's column first; then frames, too */
-		unsigned columns = pass == 0 ? BATCH_WIRE_LEN : listing | (pass == 2 ? BATCH_BYTES : 0);
+	for (unsigned pass = 0; pass < 4 && !said; pass++) {
+		/* a filter's column first; then fields, then frames, too */
+		unsigned columns = pass == 0 ? BATCH_WIRE_LEN : listing | (pass == 3 ? BATCH_BYTES : 0) |
+		                   (pass == 2 ? BATCH_CAP_LEN | BATCH_IP | BATCH_TCP : 0);
 		if (segment_load_selected(t->segment, 0, t->selective, columns, &sel, &b, &read) != OK)
 			said = wrong("loaded for a selection: %s", err_text());
 		else if (pass)
-			said = compare_selected(all, b, &sel, pass == 2);
+			said = compare_selected(all, b, &sel, pass == 3);
 	}
 	free(bytes);
 	return said;

@@ -1,54 +1,14 @@
 #include "tests/support/make_archive.h"
 
-#include <ftw.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "archive/block.h"
 #include "archive/frames.h"
 
-extern char **environ;
-
 static struct frames *frames;
 static struct block_encoder *encoder;
-
-void
-scratch_make(char dir[PATH_BYTES])
-{
-	const char *base = getenv("TMPDIR");
-	snprintf(dir, PATH_BYTES, "%s/atoll-test-XXXXXX", base && *base ? base : "/tmp");
-	if (mkdtemp(dir) == NULL)
-		abort();
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st, (void)type, (void)where;
-	return remove(path);
-}
-
-void
-scratch_remove(const char *dir)
-{
-	(void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-void
-scratch_copy(const char *from, const char *to)
-{
-	char *const argv[] = { (char[]){ "cp" }, (char[]){ "-r" }, (char[]){ "--" }, strdup(from), strdup(to), NULL };
-	pid_t pid;
-	int status = -1;
-	if (posix_spawnp(&pid, "cp", NULL, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
-		abort();
-	free(argv[3]);
-	free(argv[4]);
-}
 
 /* Ethernet, IPv4, UDP without payload: 42 bytes. */
 static void

@@ -1,4 +1,4 @@
-/* Small archives for tests: a scratch folder, frames, segments committed through the store. */
+/* Small archives for tests: frames, segments committed through the store. */
 #ifndef TESTS_SUPPORT_MAKE_ARCHIVE_H
 #define TESTS_SUPPORT_MAKE_ARCHIVE_H
 
@@ -7,11 +7,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "index/store.h"
-
-/* A fresh folder below TMPDIR (or /tmp), and its removal with all that is in it. */
-void scratch_make(char dir[PATH_BYTES]);
-void scratch_remove(const char *dir);
-void scratch_copy(const char *from, const char *to); /* whole trees; to must not exist */
+#include "tests/support/scratch.h"
 
 /* What to commit: blocks x per_block UDP packets, 1 us apart from first_ns, between 10.host.x.y and 198.51.100.7. */
 struct test_segment {

@@ -3,11 +3,9 @@
 
 #include <fcntl.h>
 #include <ftw.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "archive/block.h"
@@ -15,8 +13,7 @@
 #include "base/bytes.h"
 #include "ingest/trace.h"
 #include "tests/support/block_trip.h"
-
-extern char **environ;
+#include "tests/support/scratch.h"
 
 static struct trip *trip;
 static struct frames *frames;
@@ -31,16 +28,8 @@ static int
 open_all(void **state)
 {
 	(void)state;
-	const char *base = getenv("TMPDIR");
-	snprintf(scratch, sizeof scratch, "%s/atoll-blocks-XXXXXX", base && *base ? base : "/tmp");
-	return !mkdtemp(scratch) || trip_open(&trip) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-	(void)st, (void)kind, (void)where;
-	return remove(path);
+	scratch_make(scratch);
+	return trip_open(&trip) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
 }
 
 static int
@@ -49,7 +38,8 @@ close_all(void **state)
 	(void)state;
 	trip_close(&trip);
 	frames_close(&frames);
-	return nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	scratch_remove(scratch);
+	return 0;
 }
 
 /* --- all blocks of a file, both ways --- */
@@ -107,64 +97,15 @@ tell(const char *what)
 
 /* --- the shared data --- */
 
-/* Where it should be; false and a word when it is not there. */
-static bool
-shared_path(char path[PATH_BYTES], const char *name)
-{
-	const char *shared = getenv("ATOLL_SHARED");
-	snprintf(path, PATH_BYTES, "%s/data/%s", shared && *shared ? shared : "../shared", name);
-	if (access(path, R_OK) == 0)
-		return true;
-	print_message("skipped: no %s\n", path);
-	return false;
-}
-
-/* Runs a program; its output goes to the file when that is not NULL. Returns its status, -1 when there is no such program. */
-static int
-run(char *const argv[], const char *output)
-{
-	posix_spawn_file_actions_t actions;
-	pid_t child;
-	int status = -1;
-	posix_spawn_file_actions_init(&actions);
-	if (output)
-		posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-	bool started = posix_spawnp(&child, argv[0], &actions, NULL, argv, environ) == 0;
-	posix_spawn_file_actions_destroy(&actions);
-	if (!started || waitpid(child, &status, 0) != child)
-		return -1;
-	return WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status) : -1;
-}
-
-static bool
-unpack_originals(void)
-{
-	char path[PATH_BYTES];
-	if (!shared_path(path, "pcap/originals-le64k.tar.zst"))
-		return false;
-	char tar[] = "tar", zstd[] = "--zstd", extract[] = "-xf", to[] = "-C";
-	char *const argv[] = { tar, zstd, extract, path, to, scratch, NULL };
-	assert_int_equal(run(argv, NULL), 0);
-	return true;
-}
-
-static void
-empty_scratch(void)
-{
-	assert_int_equal(nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-	assert_int_equal(mkdir(scratch, 0700), 0);
-}
-
 static void
 keeps_every_record_of_the_real_captures(void **state)
 {
 	(void)state;
-	if (!unpack_originals())
+	if (!shared_unpack("pcap/originals-le64k.tar.zst", scratch))
 		skip();
 	assert_int_equal(nftw(scratch, trip_one, 16, FTW_PHYS), 0);
 	tell("real captures");
-	empty_scratch();
+	scratch_empty(scratch);
 }
 
 static void
@@ -177,10 +118,10 @@ keeps_every_record_of_the_real_mix(void **state)
 	char zstd[] = "zstd", out[] = "-dcq", window[] = "--long=31";
 	char *const argv[] = { zstd, out, window, path, NULL };
 	snprintf(unpacked, sizeof unpacked, "%s/mix.pcap", scratch);
-	assert_int_equal(run(argv, unpacked), 0);
+	assert_int_equal(scratch_run(argv, unpacked), 0);
 	trip_file(unpacked);
 	tell("real mix");
-	empty_scratch();
+	scratch_empty(scratch);
 }
 
 /* --- generated traffic --- */
@@ -197,7 +138,7 @@ generate(const char *path, const char *seed, const char *snaplen)
 	}
 	char *const argv[] = { copy, packets, count, seed_is, (char *)(uintptr_t)seed, snap, (char *)(uintptr_t)snaplen,
 		(char *)(uintptr_t)path, NULL };
-	assert_int_equal(run(argv, NULL), 0);
+	assert_int_equal(scratch_run(argv, NULL), 0);
 	return true;
 }
 
@@ -214,7 +155,7 @@ keeps_every_record_of_generated_traffic(void **state)
 		trip_file(path);
 	}
 	tell("generated");
-	empty_scratch();
+	scratch_empty(scratch);
 }
 
 /* --- against tshark --- */
@@ -406,7 +347,7 @@ ask_tshark(const char *path, const char *output)
 	argv[n++] = (char *)(uintptr_t)"-r";
 	argv[n++] = (char *)(uintptr_t)path;
 	argv[n] = NULL;
-	return run(argv, output) >= 0;
+	return scratch_run(argv, output) >= 0;
 }
 
 static const char *tshark_output;
@@ -434,7 +375,7 @@ columns_are_what_tshark_reads(void **state)
 	char path[PATH_BYTES + 16], output[PATH_BYTES + 16];
 	char program[] = "tshark", version[] = "--version";
 	char *const argv[] = { program, version, NULL };
-	if (run(argv, "/dev/null") != 0) {
+	if (scratch_run(argv, "/dev/null") != 0) {
 		print_message("skipped: no tshark here\n");
 		skip();
 	}
@@ -442,11 +383,11 @@ columns_are_what_tshark_reads(void **state)
 	snprintf(path, sizeof path, "%s/gen.pcap", scratch);
 	tshark_output = output;
 	bool generated = generate(path, "4", "65535");
-	if (!unpack_originals() && !generated)
+	if (!shared_unpack("pcap/originals-le64k.tar.zst", scratch) && !generated)
 		skip();
 	assert_int_equal(nftw(scratch, agree_one, 16, FTW_PHYS), 0);
 	(void)unlink(output);
-	empty_scratch();
+	scratch_empty(scratch);
 	print_message("# %llu values of %llu records\n", (unsigned long long)seen.values, (unsigned long long)seen.records);
 	assert_int_equal(seen.wrong, 0);
 	assert_true(seen.values > 0);

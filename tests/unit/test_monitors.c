@@ -1,10 +1,8 @@
 #include <fcntl.h>
 #include <sodium.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -12,6 +10,7 @@
 #include "index/fsck.h"
 #include "index/monitors.h"
 #include "index/rebuild.h"
+#include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
 
@@ -307,21 +306,36 @@ there_is_a_limit(void **state)
 	vitals_fini(&v);
 }
 
+static enum err
+feed_change(struct catalogue *c, void *arg)
+{
+	const uint32_t *stream = arg;
+	struct feed_row feeds[] = {
+		{ .stream = stream[0], .monitor = 1, .epoch = 1, .sequence = 2, .last_ns = NOW + 7, .arrived_ns = NOW + 9, .parcels = 2,
+		  .records = 20, .past_kernel = 1, .lost_kernel = 2, .lost_spool = 5 },
+		{ .stream = stream[1], .monitor = 1, .epoch = 1, .sequence = 1, .last_ns = NOW + 8, .arrived_ns = NOW + 5, .parcels = 1,
+		  .records = 10, .lost_kernel = 4, .lost_archive = 1 },
+	};
+	TRY(catalogue_put_feed(c, &feeds[0]));
+	return catalogue_put_feed(c, &feeds[1]);
+}
+
 static void
-numbers_are_those_of_the_streams_below_its_name(void **state)
+numbers_are_those_of_the_streams_that_it_feeds(void **state)
 {
 	(void)state;
 	static const char *const names[] = { "roof/eth0", "roof/eth1", "roof", "roofs/eth0", "cellar/x" };
 	struct monitor_row row;
 	struct vitals v;
-	uint32_t stream;
+	uint32_t stream[5];
 	enrolled("roof", 1, &row);
 	enrolled("cellar", 2, &row);
 	for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
 		struct test_segment t = { .first_ns = NOW + i, .blocks = 1, .per_block = 10 };
-		MUST(store_stream(s, names[i], &stream));
-		MUST(test_segment_commit(s, stream, &t, NULL, 0));
+		MUST(store_stream(s, names[i], &stream[i]));
+		MUST(test_segment_commit(s, stream[i], &t, NULL, 0));
 	}
+	MUST(catalogue_update(archive_catalogue(store_archive(s)), feed_change, stream));
 	MUST(catalogue_begin(archive_catalogue(store_archive(s))));
 	MUST(monitors_vitals(archive_catalogue(store_archive(s)), &v));
 	catalogue_end(archive_catalogue(store_archive(s)));
@@ -329,8 +343,14 @@ numbers_are_those_of_the_streams_below_its_name(void **state)
 	assert_int_equal(v.stored_records, 50);
 	assert_int_equal(v.streams, 5);
 	assert_int_equal(v.monitors[0].stored_records, 20);
-	assert_int_equal(v.monitors[0].last_ns, NOW + 1 + 9 * 1000);
-	assert_int_equal(v.monitors[1].stored_records, 10);
+	assert_int_equal(v.monitors[0].last_ns, NOW + 8);
+	assert_int_equal(v.monitors[0].seen_ns, NOW + 9);
+	assert_int_equal(v.monitors[0].records, 30);
+	assert_int_equal(v.monitors[0].parcels, 3);
+	assert_int_equal(v.monitors[0].lost_kernel, 7);
+	assert_int_equal(v.monitors[0].lost_spool, 5);
+	assert_int_equal(v.monitors[0].lost_archive, 1);
+	assert_int_equal(v.monitors[1].stored_records, 0);
 	vitals_fini(&v);
 }
 
@@ -381,36 +401,6 @@ walk_child(const char *archive, const char *ack_path)
 	return e == OK ? 0 : 9;
 }
 
-static char shim[2 * PATH_BYTES], self[PATH_BYTES];
-
-static bool
-shim_found(void)
-{
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return false;
-	self[n] = 0;
-	snprintf(shim, sizeof shim, "%.*s/../shim.so", (int)(strrchr(self, '/') - self), self);
-	return access(shim, R_OK) == 0;
-}
-
-static int
-walk_run(char *archive, char *ack, const char *fault)
-{
-	char preload[2 * PATH_BYTES + 16], what[PATH_BYTES + 32], below[PATH_BYTES + 32];
-	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", fault ? shim : "");
-	snprintf(what, sizeof what, "ATOLL_FAULT=%s", fault ? fault : "");
-	snprintf(below, sizeof below, "ATOLL_FAULT_DIR=%s", archive);
-	char asan[] = "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0";
-	char *const environment[] = { preload, what, below, asan, NULL };
-	char *const argv[] = { self, (char[]){ "walk" }, archive, ack, NULL };
-	pid_t pid;
-	int status = -1;
-	assert_int_equal(posix_spawn(&pid, self, NULL, NULL, argv, environment), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
 /* What was acknowledged is so; a code and its monitor are never there both; the code does not work for anybody else. */
 static void
 walk_verify(const char *archive, const char *ack, const char *fault)
@@ -451,12 +441,10 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 	(void)state;
 	static const char *const modes[][2] = { { "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" },
 		{ "errno:ENOSPC:", "+" }, { "short:", "" } };
-	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], fault[PATH_BYTES + 16];
+	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], fault[64];
 	long steps = 0, runs = 0;
-	if (!shim_found()) {
-		print_message("# no %s\n", shim);
+	if (!faulted_ready())
 		skip();
-	}
 	scratch_make(top);
 	MUST(io_path(fresh, top, "fresh"));
 	MUST(io_path(archive, top, "a"));
@@ -468,12 +456,7 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 	store_close(&s);
 	scratch_copy(fresh, archive);
 	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	snprintf(fault, sizeof fault, "count:%s", count);
-	assert_int_equal(walk_run(archive, ack, fault), 0);
-	FILE *f = fopen(count, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%ld", &steps), 1);
-	fclose(f);
+	steps = faulted_steps(archive, ack, count);
 	assert_in_range(steps, 10, 200);
 	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
 		for (long n = 1; n <= steps; n++, runs++) {
@@ -481,7 +464,7 @@ a_code_is_used_up_once_whatever_step_dies(void **state)
 			scratch_remove(archive);
 			scratch_copy(fresh, archive);
 			assert_int_equal(truncate(ack, 0), 0);
-			(void)walk_run(archive, ack, fault);
+			(void)faulted_run(archive, ack, fault);
 			walk_verify(archive, ack, fault);
 		}
 	print_message("# %ld steps, %ld runs\n", steps, runs);
@@ -508,7 +491,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(find_goes_by_the_noise_key, begin, end),
 		cmocka_unit_test_setup_teardown(a_rebuild_keeps_monitors_and_says_that_codes_are_void, begin, end),
 		cmocka_unit_test_setup_teardown(there_is_a_limit, begin, end),
-		cmocka_unit_test_setup_teardown(numbers_are_those_of_the_streams_below_its_name, begin, end),
+		cmocka_unit_test_setup_teardown(numbers_are_those_of_the_streams_that_it_feeds, begin, end),
 		cmocka_unit_test_setup_teardown(the_two_key_pairs_are_the_archives_own, begin, end),
 		cmocka_unit_test(a_code_is_used_up_once_whatever_step_dies),
 	};

@@ -7,25 +7,7 @@
 #include "archive/pack.h"
 #include "base/limits.h"
 #include "tests/support/filter_cases.h"
-
-static struct packer *packer;
-static struct unpacker *unpacker;
-
-static int
-open_all(void **state)
-{
-	(void)state;
-	return packer_open(&packer) != OK || unpacker_open(&unpacker) != OK;
-}
-
-static int
-close_all(void **state)
-{
-	(void)state;
-	packer_close(&packer);
-	unpacker_close(&unpacker);
-	return 0;
-}
+#include "tests/support/packing.h"
 
 /* Whether what was packed comes back: the writer's bytes from out on. Returns how many. */
 static size_t
@@ -288,5 +270,5 @@ main(void)
 		cmocka_unit_test(varints_of_every_size_come_back),
 		cmocka_unit_test(a_writer_without_room_fails_and_is_left_within_its_bounds),
 	};
-	return cmocka_run_group_tests(tests, open_all, close_all);
+	return cmocka_run_group_tests(tests, packing_open, packing_close);
 }

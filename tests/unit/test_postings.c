@@ -5,25 +5,7 @@
 
 #include "archive/postings.h"
 #include "tests/support/filter_cases.h"
-
-static struct packer *packer;
-static struct unpacker *unpacker;
-
-static int
-open_all(void **state)
-{
-	(void)state;
-	return packer_open(&packer) != OK || unpacker_open(&unpacker) != OK;
-}
-
-static int
-close_all(void **state)
-{
-	(void)state;
-	packer_close(&packer);
-	unpacker_close(&unpacker);
-	return 0;
-}
+#include "tests/support/packing.h"
 
 static uint64_t
 random64(struct dice *d)
@@ -184,5 +166,5 @@ main(void)
 		cmocka_unit_test(refuses_every_truncation_and_reads_every_flipped_bit_in_order),
 		cmocka_unit_test(refuses_columns_of_different_lengths_and_an_empty_page),
 	};
-	return cmocka_run_group_tests(tests, open_all, close_all);
+	return cmocka_run_group_tests(tests, packing_open, packing_close);
 }

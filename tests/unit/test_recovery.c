@@ -2,16 +2,15 @@
  * then everything acknowledged must be there, the archive must be in order, and the work must go on to the same end. */
 #include <fcntl.h>
 #include <sodium.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "index/fsck.h"
 #include "index/rebuild.h"
+#include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
 
@@ -104,44 +103,6 @@ walk_child(const char *archive, const char *ack_path)
 	return e == OK ? 0 : 9;
 }
 
-static char shim[2 * PATH_BYTES], self[PATH_BYTES];
-
-static bool
-shim_found(void)
-{
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return false;
-	self[n] = 0;
-	if (snprintf(shim, sizeof shim, "%.*s/../shim.so", (int)(strrchr(self, '/') - self), self) >= (int)sizeof shim)
-		return false;
-	return access(shim, R_OK) == 0;
-}
-
-/* Runs the walk with this fault (NULL: none); the wait status. */
-static int
-walk_run(const char *archive, const char *ack, const char *fault)
-{
-	char preload[2 * PATH_BYTES + 16], what[PATH_BYTES + 32], below[PATH_BYTES + 32];
-	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", fault ? shim : "");
-	snprintf(what, sizeof what, "ATOLL_FAULT=%s", fault ? fault : "");
-	snprintf(below, sizeof below, "ATOLL_FAULT_DIR=%s", archive);
-	char asan[] = "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0";
-	char *const environment[] = { preload, what, below, asan, NULL };
-	char *const argv[] = { self, (char[]){ "walk" }, strdup(archive), strdup(ack), NULL };
-	posix_spawn_file_actions_t files;
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
-	pid_t pid;
-	int status = -1;
-	assert_int_equal(posix_spawn(&pid, self, &files, NULL, argv, environment), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	posix_spawn_file_actions_destroy(&files);
-	free(argv[2]);
-	free(argv[3]);
-	return status;
-}
-
 static bool
 acknowledged(const char *ack, const char *line)
 {
@@ -223,20 +184,6 @@ walk_is_complete(const char *archive, const char *fault)
 	free(before), free(after);
 }
 
-static long
-walk_steps(const char *archive, const char *ack, const char *count_path)
-{
-	char fault[PATH_BYTES + 16];
-	long steps = 0;
-	snprintf(fault, sizeof fault, "count:%s", count_path);
-	assert_int_equal(walk_run(archive, ack, fault), 0);
-	FILE *f = fopen(count_path, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%ld", &steps), 1);
-	fclose(f);
-	return steps;
-}
-
 static void
 nothing_acknowledged_is_lost_at_any_step(void **state)
 {
@@ -245,10 +192,8 @@ nothing_acknowledged_is_lost_at_any_step(void **state)
 		{ "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" }, { "errno:ENOSPC:", "+" },
 		{ "errno:EINTR:", "" }, { "short:", "" },
 	};
-	if (!shim_found()) {
-		print_message("# no %s\n", shim);
+	if (!faulted_ready())
 		skip();
-	}
 	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES];
 	scratch_make(top);
 	MUST(io_path(fresh, top, "fresh"));
@@ -258,7 +203,7 @@ nothing_acknowledged_is_lost_at_any_step(void **state)
 	MUST(archive_init(fresh, NULL));
 	scratch_copy(fresh, archive);
 	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	long steps = walk_steps(archive, ack, count), runs = 0;
+	long steps = faulted_steps(archive, ack, count), runs = 0;
 	assert_in_range(steps, 60, 2000);
 	walk_is_complete(archive, "none");
 #if defined(__SANITIZE_ADDRESS__)
@@ -273,9 +218,9 @@ nothing_acknowledged_is_lost_at_any_step(void **state)
 			scratch_remove(archive);
 			scratch_copy(fresh, archive);
 			assert_int_equal(truncate(ack, 0), 0);
-			int status = walk_run(archive, ack, fault);
+			int status = faulted_run(archive, ack, fault);
 			walk_verify(archive, ack, fault);
-			status = walk_run(archive, ack, NULL);
+			status = faulted_run(archive, ack, NULL);
 			if (status != 0)
 				print_message("# %s: going on failed\n", fault);
 			assert_int_equal(status, 0);

@@ -9,6 +9,8 @@
 
 #include "archive/block.h"
 #include "archive/dissect.h"
+#include "archive/postings.h"
+#include "archive/seal.h"
 #include "archive/segment_format.h"
 #include "base/io.h"
 #include "tests/support/block_trip.h"
@@ -782,6 +784,57 @@ names_every_flipped_bit_and_reads_the_rest(void **state)
 	free(p);
 }
 
+/* Somebody with the key writes a directory that lies: both main pages say so. */
+static enum err
+open_with_entry(size_t at, unsigned bytes, uint64_t add)
+{
+	struct segment *s = NULL;
+	size_t n;
+	write_segment(fill_one, 1);
+	uint8_t *p = read_file(&n);
+	size_t trailer = n - SEGMENT_TRAILER_BYTES, main_at = load_le64(p + trailer + 32), main_bytes = load_le32(p + trailer + 40);
+	uint8_t *main = malloc(main_bytes);
+	assert_non_null(main);
+	okay(unseal_page(key, &name, 0, p + main_at, main_bytes, main));
+	if (bytes == 8)
+		store_le64(main + at, load_le64(main + at) + add);
+	else
+		store_le32(main + at, load_le32(main + at) + (uint32_t)add);
+	seal_page(key, &name, 0, main, main_bytes - SEAL_TAG_BYTES, p + main_at);
+	seal_page(key, &name, SEGMENT_MAIN_COPY, main, main_bytes - SEAL_TAG_BYTES, p + main_at + main_bytes);
+	write_file(p, n);
+	free(main);
+	free(p);
+	enum err e = segment_open(&s, path, key);
+	segment_close(&s);
+	return e;
+}
+
+static void
+refuses_a_directory_whose_pages_overlap_or_leave_gaps(void **state)
+{
+	(void)state;
+	/* totals, name, one block; then a count before each table, and a page each of IPv4 addresses, (none of IPv6,) ports */
+	const size_t ip4 = 48 + 2 + 4 + BLOCK_ENTRY_BYTES + 4, port = ip4 + 32 + 4 + 4;
+	okay(open_with_entry(ip4, 8, 0)); /* as it was */
+	static const struct { size_t at; unsigned bytes; } fields[] = { { 16, 8 }, { 24, 4 } }; /* at, sealed_bytes */
+	static const uint64_t add[] = { 1, UINT64_MAX, 16, (uint64_t)-16, 1 << 20, UINT64_C(1) << 31 };
+	for (size_t f = 0; f < 2; f++)
+		for (size_t i = 0; i < sizeof add / sizeof *add; i++) {
+			assert_int_equal(open_with_entry(ip4 + fields[f].at, fields[f].bytes, add[i]), ERR_FORMAT);
+			assert_non_null(strstr(err_text(), "index directory"));
+			assert_int_equal(open_with_entry(port + fields[f].at, fields[f].bytes, add[i]), ERR_FORMAT);
+			assert_non_null(strstr(err_text(), "index directory"));
+		}
+	/* entries: none, and more than a page has; another number within these is found when the page is read */
+	assert_int_equal(open_with_entry(ip4 + 28, 4, (uint64_t)-2), ERR_FORMAT);
+	assert_int_equal(open_with_entry(ip4 + 28, 4, POSTINGS_PAGE), ERR_FORMAT);
+	/* a protocol table of more than 256 */
+	const size_t proto = port + 32 + 4;
+	assert_int_equal(open_with_entry(proto + 28, 4, 256), ERR_FORMAT);
+	assert_non_null(strstr(err_text(), "index directory"));
+}
+
 /* One of each kind may be damaged at the same time; both may not. */
 static void
 refuses_what_is_damaged_in_both_copies(void **state)
@@ -840,6 +893,7 @@ main(void)
 		cmocka_unit_test(refuses_every_truncation_and_every_addition),
 		cmocka_unit_test(names_every_flipped_bit_and_reads_the_rest),
 		cmocka_unit_test(refuses_what_is_damaged_in_both_copies),
+		cmocka_unit_test(refuses_a_directory_whose_pages_overlap_or_leave_gaps),
 	};
 	return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -655,6 +655,38 @@ silence_ends_the_session_unless_it_is_our_own(void **state)
 }
 
 static void
+a_frame_that_never_ends_ends_the_session(void **state)
+{
+	(void)state;
+	static struct pair p;
+	uint8_t *in;
+	connect_pair(&p);
+	uint64_t began = p.now_ns;
+	/* a length that was made larger on the way; what comes behind it keeps the peer heard */
+	static const uint8_t length[2] = { 0xff, 0xfe };
+	struct session_event event;
+	for (unsigned i = 0; i < sizeof length; i++) {
+		assert_true(session_input(p.s[ARCHIVE], &in) > 0);
+		*in = length[i];
+		session_received(p.s[ARCHIVE], 1, p.now_ns);
+	}
+	while (p.now_ns - began < SESSION_FRAME_NS - 1) {
+		assert_int_equal(session_next(p.s[ARCHIVE], p.now_ns, &event), END);
+		assert_int_equal(session_tick(p.s[ARCHIVE], p.now_ns), OK);
+		const uint8_t *out;
+		session_sent(p.s[ARCHIVE], session_output(p.s[ARCHIVE], p.now_ns, &out), p.now_ns);
+		p.now_ns += SESSION_FRAME_NS / 10;
+		assert_true(session_input(p.s[ARCHIVE], &in) > 0);
+		*in = 7;
+		session_received(p.s[ARCHIVE], 1, p.now_ns);
+	}
+	assert_int_equal(session_deadline(p.s[ARCHIVE]), began + SESSION_FRAME_NS);
+	assert_int_equal(session_tick(p.s[ARCHIVE], p.now_ns), ERR_IO);
+	assert_non_null(strstr(err_text(), "not complete"));
+	pair_close(&p);
+}
+
+static void
 a_peer_that_takes_nothing_ends_the_session(void **state)
 {
 	(void)state;
@@ -793,6 +825,7 @@ main(void)
 		cmocka_unit_test(a_slow_handshake_times_out),
 		cmocka_unit_test(idle_sides_ping_and_stay),
 		cmocka_unit_test(silence_ends_the_session_unless_it_is_our_own),
+		cmocka_unit_test(a_frame_that_never_ends_ends_the_session),
 		cmocka_unit_test(a_peer_that_takes_nothing_ends_the_session),
 		cmocka_unit_test(buffers_are_small_until_welcome_and_given_back),
 		cmocka_unit_test(a_parcel_waits_for_the_wire_and_others_for_it),

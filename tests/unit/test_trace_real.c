@@ -4,22 +4,19 @@
 
 #include <ftw.h>
 #include <pcap/pcap.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "ingest/trace.h"
-
-extern char **environ;
+#include "tests/support/scratch.h"
 
 static struct frames *frames;
-static char scratch[] = "/tmp/atoll-real-XXXXXX";
+static char scratch[PATH_BYTES];
 
 static struct tally {
 	unsigned same, more, only_ours, neither, differ;
@@ -31,14 +28,8 @@ static int
 open_all(void **state)
 {
 	(void)state;
-	return frames_open(&frames, BLOCK_BYTES_MAX) != OK || !mkdtemp(scratch);
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-	(void)st, (void)kind, (void)where;
-	return remove(path);
+	scratch_make(scratch);
+	return frames_open(&frames, BLOCK_BYTES_MAX) != OK;
 }
 
 static int
@@ -46,7 +37,8 @@ close_all(void **state)
 {
 	(void)state;
 	frames_close(&frames);
-	return nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	scratch_remove(scratch);
+	return 0;
 }
 
 /* --- one file, two readers --- */
@@ -182,31 +174,10 @@ compare_one(const char *path, const struct stat *st, int kind, struct FTW *where
 	return 0;
 }
 
-/* Unpacks one archive of the shared data into the scratch folder; false: not there. */
-static bool
-unpack(const char *archive)
-{
-	const char *shared = getenv("ATOLL_SHARED");
-	char path[4096];
-	snprintf(path, sizeof path, "%s/data/%s", shared ? shared : "../shared", archive);
-	if (access(path, R_OK) != 0) {
-		print_message("skipped: no %s\n", path);
-		return false;
-	}
-	char tar[] = "tar", zstd[] = "--zstd", extract[] = "-xf", to[] = "-C";
-	char *argv[] = { tar, zstd, extract, path, to, scratch, NULL };
-	pid_t child;
-	int status;
-	assert_int_equal(posix_spawnp(&child, "tar", NULL, NULL, argv, environ), 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-	return true;
-}
-
 static void
 compare_archive(const char *archive)
 {
-	if (!unpack(archive))
+	if (!shared_unpack(archive, scratch))
 		skip();
 	tally = (struct tally){ 0 };
 	assert_int_equal(nftw(scratch, compare_one, 16, FTW_PHYS), 0);
@@ -215,8 +186,7 @@ compare_archive(const char *archive)
 	              archive, tally.same, (unsigned long long)tally.packets, tally.more, tally.only_ours, tally.neither,
 	              tally.cut, tally.far_times);
 	assert_int_equal(tally.differ, 0);
-	assert_int_equal(nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-	assert_int_equal(mkdir(scratch, 0700), 0);
+	scratch_empty(scratch);
 }
 
 static void
@@ -284,7 +254,7 @@ swaps_pseudo_headers_as_libpcap_does(void **state)
 {
 	(void)state;
 	static const uint16_t linktypes[] = { 113, 189, 220, 239, 1 };
-	char path[64];
+	char path[PATH_BYTES + 16];
 	snprintf(path, sizeof path, "%s/swapped.pcap", scratch);
 	uint32_t x = 1;
 	tally = (struct tally){ 0 };
