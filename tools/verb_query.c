@@ -201,7 +201,10 @@ explain_json(const struct selected *s, const struct explained *x)
 	const struct plan_counts *p = plan_counts(s->plan);
 	struct json j = report_json();
 	selected_json(s, &j);
-	json_text(&j, "filter", filter_text(s->filter));
+	if (filter_text(s->filter)[0])
+		json_text(&j, "filter", filter_text(s->filter));
+	else
+		json_null(&j, "filter");
 	json_text(&j, "plan", filter_plan(s->filter));
 	json_u64(&j, "segments", p->segments);
 	json_u64(&j, "segments_skipped_by_time", p->segments_by_time);
