@@ -48,7 +48,8 @@
 #define CAPTURE_INTERFACES_MAX   16u           /* in one process */
 #define CAPTURE_RING_BYTES       (32u << 20)   /* of all interfaces together: half of the 64 MiB that a collector may have; at
                                                 * 300,000 packets/s of ~200 bytes with their ring headers half a second */
-#define CAPTURE_FRAMES_BYTES     (9u << 20)    /* captured bytes in all buffers of a collector: live, they close blocks early */
+#define CAPTURE_FRAMES_BYTES     (7u << 20)    /* captured bytes in all buffers of a live collector: a block may close early */
+#define PUSH_FRAMES_BYTES        (9u << 20)    /* in each of two buffers of a push: room for RECORD_BYTES_MAX; headers fill 6 MB */
 #define COLLECTOR_BLOCK_NS       1000000000u   /* a block of a live capture is closed when it is so old */
 #define SAMPLING_RATE_MAX        65536u        /* one in so many */
 

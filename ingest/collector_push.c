@@ -161,7 +161,7 @@ run_workers(struct push *in)
 	enum err e = OK;
 	for (unsigned i = 0; i < n && e == OK; i++) {
 		workers[i].push = in;
-		e = frames_open(&workers[i].frames, CAPTURE_FRAMES_BYTES);
+		e = frames_open(&workers[i].frames, PUSH_FRAMES_BYTES);
 		if (e == OK)
 			e = block_encoder_open(&workers[i].encoder);
 	}
