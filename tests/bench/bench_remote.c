@@ -241,7 +241,8 @@ land_one(struct bench *b, struct store *s, uint32_t monitor, uint64_t sequence, 
 	parcel_sign(&p, b->sign_secret, b->identity.ingest_public, from->key, front);
 	memcpy(previous, p.self, sizeof p.self);
 	TRY(block_examine(b->examiner, p.block, p.block_bytes, from->key, p.captured_bytes, EXAMINE_INDEX, &block));
-	struct arrival a = { .monitor = monitor, .parcel = &p, .key = from->key, .block = &block, .now_ns = (uint64_t)now(CLOCK_REALTIME) };
+	struct arrival a = { .monitor = monitor, .parcel = &p, .key = from->key, .block = &block,
+		             .now_ns = (uint64_t)now(CLOCK_REALTIME) };
 	double began = cpu();
 	TRY(store_land(s, &a, &landed, &mark));
 	b->ns[LAND] += cpu() - began;
