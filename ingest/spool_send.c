@@ -61,8 +61,8 @@ reverted(const struct spool *s, const struct spool_place *st, const struct spool
 	            (const char *)st->row.name, mark->epoch, mark->sequence, s->dir, st->row.epoch, st->row.sequence);
 }
 
-/* Whether the chain at the mark is ours: what `previous` of our next parcel says, or where our chain ends. True when that can not be
- * told: the archive compares, too, when the next parcel comes. */
+/* Whether the chain at the mark is ours: what `previous` of our next parcel says, or where our chain ends. True when that can not
+ * be told: the archive compares, too, when the next parcel comes. */
 static bool
 is_ours(struct spool *s, uint32_t stream, const struct spool_mark *mark)
 {

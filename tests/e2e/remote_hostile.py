@@ -153,7 +153,8 @@ def json_of(site, *arguments):
 def names(site):
     before = set(has_stream(site, ""))
     bad = []
-    hostile = [b"../../etc/x", b"a/b", b"honest/s", b"/", b"", b".", b"..", b".hidden", b"a\0b", b"\x1b[2J", b"a\nb", b"\xff\xfe", b"x" * 120,
+    hostile = [b"../../etc/x", b"a/b", b"honest/s", b"/", b"", b".", b"..", b".hidden", b"a\0b", b"\x1b[2J", b"a\nb", b"\xff\xfe",
+               b"x" * 120,
                "\u202estream".encode(), b"a b", b"-rf", b"%s%n"]
     for i, name in enumerate(hostile):
         m = Monitor(site, f"n{i}")  # too many broken parcels and a monitor is quarantined
