@@ -181,14 +181,14 @@ def spool_full(wire, site, policy):
     """More frames than the spool holds while the archive is away."""
     collector = monitor(wire, site, policy)
     captures(wire, collector, "--full", "--spool-bytes", "1 MiB", "--spool-full", policy)
-    wire.send(500, 0, 1000, size=1000)
+    wire.send(500, 0, 500, size=400)
     drained(collector)
     site.stop()
-    sent, _ = wire.send(6000, 500, 1200, size=1000)
+    sent, _ = wire.send(6000, 500, 800, size=400)  # a parcel a second, of a third of the spool
     time.sleep(2)
     site.start()
     time.sleep(1)
-    more, _ = wire.send(500, 6500, 500, size=1000)
+    more, _ = wire.send(500, 6500, 500, size=400)
     time.sleep(1.5)
     ok(f"the_spool_empties_with_policy_{policy}", drained(collector, 90), collector.tail())
     same(f"the_capture_ends_in_order_with_policy_{policy}", collector.stop(), 0, collector.tail())
