@@ -39,7 +39,7 @@
 #define SPOOL_BYTES_MIN          (1u << 20)
 #define SPOOL_FILE_BYTES         (16u << 20)   /* a file is closed above this, or an eighth of the spool: what is
                                                 * freed or dropped at once */
-#define SPOOL_STREAMS_MAX        1024u         /* 256 bytes each in the state that is written anew now and then */
+#define SPOOL_STREAMS_MAX        256u          /* as many as an archive takes of a monitor (MONITOR_STREAMS_MAX) */
 #define SPOOL_NAME_BYTES         64u           /* of a stream on a monitor, with the NUL: MONITOR/STREAM fits STREAM_NAME_BYTES */
 #define SENDER_WINDOW_BYTES      (16u << 20)   /* sent, not acknowledged: 100 MB/s at 150 ms; kept in the spool */
 #define SENDER_FLIGHT_MAX        4096u         /* parcels sent and not acknowledged */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <pwd.h>
 #include <sched.h>
@@ -215,11 +216,44 @@ restrict_resources(const struct sandbox *s)
 	return OK;
 }
 
+static enum err
+become(const struct passwd *user)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+		return fail_errno("user %s", user->pw_name);
+	if (setuid(0) == 0)
+		return fail(ERR_DENIED, "user %s could become root again", user->pw_name);
+	return OK;
+}
+
+/* Of a root that had nobody to become, or was told to stay: who needs no files becomes nobody; the others keep what opens
+ * files of other users, and no other capability. */
+static enum err
+restrict_root(const struct sandbox *s)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2] = { 0 };
+	if (geteuid() != 0)
+		return OK;
+	struct passwd *user = s->calls & SANDBOX_FILES ? NULL : getpwnam("nobody");
+	if (user && user->pw_uid != 0)
+		return become(user);
+	if (s->calls & SANDBOX_FILES)
+		caps[0].permitted = caps[0].effective = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
+	return syscall(SYS_capset, &head, caps) < 0 ? fail_errno("capabilities") : OK;
+}
+
 enum err
 sandbox_enter(const struct sandbox *s)
 {
+	pid_t parent = getppid();
 	TRY(restrict_resources(s));
-	process_seclude();
+	if (!s->off && !PROGRAM_IS_SANITIZED)
+		TRY(restrict_root(s));
+	process_seclude(); /* again: a change of user forgets it */
+	if (getppid() != parent)
+		return fail(ERR_IO, "the parent is gone");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return fail_errno("no_new_privs");
 	if (s->off || PROGRAM_IS_SANITIZED) {
@@ -245,13 +279,9 @@ sandbox_user(const char *name)
 		return fail(ERR_ABSENT, "there is no user %s", name);
 	if (!user || user->pw_uid == 0) {
 		log_line(LOG_WARNED, user ? "runs as root, as it was told to"
-		                          : "runs as root: there is no user atoll (adduser --system --group atoll makes one)");
+		                          : "the parent and the store process run as root: there is no user atoll "
+		                            "(adduser --system --group atoll makes one)");
 		return OK;
 	}
-	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-		return fail_errno("user %s", wanted);
-	if (setuid(0) == 0)
-		return fail(ERR_DENIED, "user %s could become root again", wanted);
-	return OK;
+	return become(user);
 }

@@ -1,5 +1,6 @@
 /* What a process may do from now on: one call, before it touches input.
  *
+ * A process that is still root becomes nobody when it needs no files, and else keeps no capability but those that open files.
  * Limits (rlimits), no new privileges (execve of a set-uid program), files and TCP (Landlock, as far as the kernel has it: what
  * it has not is said in the log), system calls (seccomp: an allow list by duty; any other kills the process, which its parent
  * logs and restarts). Threads that are made later inherit it. With sanitizers, which need more than any list, there is nothing
@@ -47,7 +48,7 @@ struct sandbox {
 enum err sandbox_enter(const struct sandbox *s);
 
 /* Root becomes this user, with its group, no others, and no capability. NULL: the user "atoll", and when there is none root
- * stays (the log says so). Anybody else: nothing happens; ERR_DENIED when another was named. ERR_ABSENT: no such user. */
+ * stays (the log says so) for those processes that need files. Anybody else: nothing happens; ERR_DENIED when another was named. ERR_ABSENT: no such user. */
 enum err sandbox_user(const char *name);
 
 #endif

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "ingest/session_parts.h"
@@ -328,10 +326,8 @@ session_send(struct session *s, const struct wire_message *m, uint64_t now_ns)
 		return fail(ERR_BUSY, "%s can not be sent now", wire_name(m->type));
 	if (m->type == WIRE_TYPE_PARCEL && m->parcel.bytes_count > PARCEL_BYTES_MAX)
 		return fail(ERR_LIMIT, "a parcel of %u bytes, at most %u are allowed", m->parcel.bytes_count, PARCEL_BYTES_MAX);
-	if (m->type == WIRE_TYPE_WELCOME) {
+	if (m->type == WIRE_TYPE_WELCOME)
 		TRY(buffer_grow(&s->input, SESSION_INPUT_BYTES));
-		TRY(buffer_grow(&s->body, BODY_LARGE));
-	}
 	enum err e = put_message(s, m, now_ns);
 	if (e != OK)
 		return over(s, e);
@@ -397,16 +393,22 @@ session_finished(const struct session *s)
 static void
 body_reset(struct session *s)
 {
+	s->body.at = s->body.end = 0;
+	if (s->body.room > SESSION_KEEP_BYTES)
+		(void)buffer_grow(&s->body, SESSION_KEEP_BYTES); /* smaller: it can stay as it is */
+}
+
+/* Room behind what is in body for n bytes: it grows as they come, not as a message says how long it will be. */
+static enum err
+body_reserve(struct session *s, size_t n)
+{
 	struct session_buffer *b = &s->body;
-	b->at = b->end = 0;
-	if (s->body_high <= SESSION_KEEP_BYTES)
-		return;
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t from = ((uintptr_t)b->p + SESSION_KEEP_BYTES + page - 1) & ~(page - 1);
-	uintptr_t until = ((uintptr_t)b->p + s->body_high) & ~(page - 1);
-	if (from < until)
-		(void)madvise((void *)from, until - from, MADV_DONTNEED); /* it is memory only */
-	s->body_high = 0;
+	buffer_pack(b);
+	if (n <= b->room - b->end)
+		return OK;
+	assert(n <= BODY_LARGE - b->end);
+	size_t room = b->room < BODY_LARGE / 2 ? 2 * b->room : BODY_LARGE;
+	return buffer_grow(b, n <= room - b->end ? room : b->end + n);
 }
 
 /* Decrypts the next frame behind what is in body. END: it is not there yet. */
@@ -421,15 +423,12 @@ read_frame(struct session *s)
 		return END;
 	if (s->received_frames >= SESSION_REKEY_FRAMES_MAX)
 		return fail(ERR_LIMIT, "too many frames without a new key");
-	buffer_pack(&s->body);
-	assert(n - NOISE_TAG_BYTES <= s->body.room - s->body.end);
+	TRY(body_reserve(s, n - NOISE_TAG_BYTES));
 	enum err e = noise_decrypt(&s->receive, NULL, 0, p, n, s->body.p + s->body.end);
 	if (e != OK)
 		return fail_prefix(e, "a frame that was changed, replayed or lost on the way: ");
 	s->received_frames++;
 	s->body.end += n - NOISE_TAG_BYTES;
-	if (s->body.end > s->body_high)
-		s->body_high = s->body.end;
 	return OK;
 }
 

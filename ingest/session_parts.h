@@ -46,7 +46,6 @@ struct session {
 
 	struct session_buffer input;       /* as received */
 	struct session_buffer body;        /* decrypted */
-	size_t                body_high;   /* highest end of body since it was last given back */
 	struct session_buffer output;      /* to be sent */
 	const uint8_t        *parcel;      /* the caller's; what of it is not in output yet */
 	size_t                parcel_left;

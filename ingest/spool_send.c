@@ -55,8 +55,8 @@ recount(struct spool *s, uint32_t stream)
 static enum err
 reverted(const struct spool *s, const struct spool_place *st, const struct spool_mark *mark)
 {
-	return fail(ERR_DENIED, "the archive has parcels of stream \"%s\" (epoch %" PRIu64 ", up to %" PRIu64 ") that were not made in %s "
-	                        "(epoch %" PRIu64 ", up to %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
+	return fail(ERR_DENIED, "the archive has parcels of stream \"%s\" (epoch %" PRIu64 ", up to %" PRIu64 ") not made in %s (epoch "
+	                        "%" PRIu64 ", up to %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
 	                        "other monitor has this identity, remove the folder: what it holds is given up and a new epoch begins",
 	            (const char *)st->row.name, mark->epoch, mark->sequence, s->dir, st->row.epoch, st->row.sequence);
 }

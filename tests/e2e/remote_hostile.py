@@ -2,7 +2,9 @@
 """Monitors that mean harm, or are broken, against a served archive: parcels of others, names that are paths, gaps, forks, garbage
 and bombs with a right signature, copies, floods, silence. Each is answered as docs/wire.md says; the archive stays up, takes
 from an honest collector all the while, and its ingest process stays small. The bytes come from tests/collector.py."""
+import base64
 import importlib.util
+import json
 import resource
 import socket
 import struct
@@ -48,18 +50,17 @@ class Monitor:
             self.connection.socket.close()
         self.connection = None
 
-    def parcel(self, stream="s", block=None, key=None, records=None, name=None, signer=None, first=START, last=None, **fields):
+    def parcel(self, stream="s", block=None, key=None, count=10, name=None, signer=None, first=START, last=None, **fields):
         """One that is right, except for what is given."""
         if block is None:
-            many = records or 10
-            block, key = c.make_block(1, frames(many, first))
-            last = first + (many - 1) * 1000
+            block, key = c.make_block(1, frames(count, first))
+            last = last or first + (count - 1) * 1000
         signer = signer or self.id.signer
         name = stream.encode() if name is None else name
         values = dict.fromkeys(c.FIELDS, 0)
         values.update(magic=b"PRCL", version=1, kind=1, name_bytes=len(name), archive=self.id.archive, epoch=7,
-                      monitor=bytes(signer.verify_key), sequence=1, previous=bytes(32), made_ns=time.time_ns(), records=records or 10,
-                      first_ns=first, last_ns=last or first, captured_bytes=(records or 10) * 60, source=bytes(32), hash=c.blake(block),
+                      monitor=bytes(signer.verify_key), sequence=1, previous=bytes(32), made_ns=time.time_ns(), records=count,
+                      first_ns=first, last_ns=last or first, captured_bytes=count * 60, source=bytes(32), hash=c.blake(block),
                       block_bytes=len(block), sealed_key=c.SealedBox(c.PublicKey(self.id.ingest)).encrypt(key or bytes(32)))
         values.update(fields)
         front = c.HEADER.pack(*(values[f] for f in c.FIELDS)) + name
@@ -146,7 +147,6 @@ def has_stream(site, start):
 
 
 def json_of(site, *arguments):
-    import json
     return json.loads(site.verb(*arguments, "--json").text or "{}")
 
 
@@ -154,12 +154,11 @@ def names(site):
     before = set(has_stream(site, ""))
     bad = []
     hostile = [b"../../etc/x", b"a/b", b"honest/s", b"/", b"", b".", b"..", b".hidden", b"a\0b", b"\x1b[2J", b"a\nb", b"\xff\xfe",
-               b"x" * 120,
-               "\u202estream".encode(), b"a b", b"-rf", b"%s%n"]
+               b"x" * 120, "\u202estream".encode(), b"a b", b"-rf", b"%s%n"]
     for i, name in enumerate(hostile):
         m = Monitor(site, f"n{i}")  # too many broken parcels and a monitor is quarantined
         got = m.send(m.parcel(name=name))
-        if not (got[0] in ("closed",) or (got[0] == "refused" and got[1] in (DAMAGED, TOO_LARGE))) and got != ("ack", 1):
+        if not (got == ("closed",) or (got[0] == "refused" and got[1] in (DAMAGED, TOO_LARGE))) and name != b"-rf":
             bad.append((name, got))
     ok("names_of_streams_that_are_paths_or_worse_are_refused", not bad, bad)
     new = set(has_stream(site, "")) - before
@@ -242,7 +241,6 @@ def garbage(site):
             bad[words] = got
     ok("garbage_and_bombs_that_are_signed_are_refused", not bad, bad)
     bad = {}
-    m = Monitor(site, "lies")
     for i, (field, value) in enumerate({"records": 11, "first_ns": START - 1, "last_ns": START + 9001, "captured_bytes": 1,
                                         "kind": 9, "version": 200, "block_bytes": 1 << 31, "hash": bytes(32)}.items()):
         m = Monitor(site, f"l{i}")
@@ -263,7 +261,7 @@ def sizes(site):
     m = Monitor(site, "sizes")
     big = [(START + i, 1500, os.urandom(1500)) for i in range(11000)]
     block, key = c.make_block(1, big)
-    got = m.send(m.parcel(block=block, key=key, records=len(big), first=START, last=START + len(big) - 1, captured_bytes=1500 * len(big)))
+    got = m.send(m.parcel(block=block, key=key, count=len(big), first=START, last=START + len(big) - 1, captured_bytes=1500 * len(big)))
     same("the_largest_block_is_taken", got, ("ack", 1))
     m.hello()
     m.connection.say(c.PARCEL, bytes(18874368 + 1))
@@ -360,7 +358,6 @@ def codes(site):
     got = run(*enrol(short))
     ok("an_expired_code_is_refused", got.code == 4, got)
     secret, key = c.read_code(used)
-    import base64
     wrong = os.urandom(16) + key
     wrong = base64.b32encode(wrong + c.blake(wrong)[:4]).decode().lower().rstrip("=")
     got = run(*enrol(wrong))
@@ -384,6 +381,7 @@ def silence(site):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     made, opened = [], 0
     before = honest.cases
+    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]  # select() wants small numbers
     for i in range(most - 200):
         s = socket.socket()
         s.settimeout(2)
@@ -394,6 +392,8 @@ def silence(site):
             made.append(s)
         except OSError:
             s.close()
+    for fd in kept:
+        os.close(fd)
     time.sleep(2)
     m = Monitor(site, "amid")
     same("a_parcel_gets_in_amid_thousands_of_silent_connections", m.send(m.parcel()), ("ack", 1))

@@ -69,6 +69,9 @@ def processes(site):
         for role in ("store", "ingest"):
             s = status_of(pids[role])
             same(f"{role}_has_no_new_privileges_and_a_filter_of_system_calls", (s["NoNewPrivs"], s["Seccomp"]), ("1", "2"))
+            if r.ROOT:  # the server was told to stay root
+                ok(f"{role}_keeps_of_root_what_it_needs",
+                   int(s["CapEff"], 16) == 0b1010 if role == "store" else set(s["Uid"].split()) == {"65534"} and int(s["CapPrm"], 16) == 0, s)
     for role in ("store", "ingest"):
         links = [os.readlink(f"/proc/{pids[role]}/fd/{fd}") for fd in os.listdir(f"/proc/{pids[role]}/fd")]
         files = [x for x in links if x.startswith("/") and not x.startswith(("/dev/null", site.log))]
@@ -171,6 +174,18 @@ def revoked(site):
     log.close()
 
 
+# --- many streams ---
+
+def many_streams(site):
+    """A folder of files, each its own stream, in one session."""
+    many = r.Collector(site, "many").enrol()
+    files = [gen(f"m{i}.pcap", "--packets", "5", "--seed", str(i)) for i in range(70)]
+    got = run(*many.command("push", "--wait", *files), timeout=60)
+    must("seventy_files_make_seventy_streams", got)
+    listed = [line for line in site.verb("ls").text.splitlines() if line.startswith("many/")]
+    same("and_all_of_them_arrive", len(listed), 70, many.tail())
+
+
 scratch()
 os.chmod(".", 0o755)
 main_site = r.Site("site")
@@ -183,6 +198,7 @@ count = kill_each(main_site, monitor, 0)
 count = kill_parent(main_site, monitor, count)
 reload(main_site)
 revoked(main_site)
+many_streams(main_site)
 same("it_stops_in_order_when_asked", main_site.stop(), 0)
 ok("and_leaves_no_socket", not os.path.exists(f"{main_site.archive}/control.sock"))
 files = [f"p{i}.pcap" for i in range(count + 1)]

@@ -724,9 +724,11 @@ buffers_are_small_until_welcome_and_given_back(void **state)
 	pair_close(&p);
 	connect_pair(&p);
 	assert_in_range(p.s[COLLECTOR]->input.room + p.s[COLLECTOR]->body.room, 1, 12 << 10);
+	a = p.s[ARCHIVE]; /* thousands of them are open: none takes room for a parcel that it may never send */
+	assert_in_range(a->input.room + a->body.room, 1, 140 << 10);
 	pair_say(&p, COLLECTOR, &m);
 	assert_int_equal(p.messages[ARCHIVE][WIRE_TYPE_PARCEL], 1);
-	assert_int_equal(p.s[ARCHIVE]->body_high, 0);
+	assert_in_range(a->body.room, 1, SESSION_KEEP_BYTES);
 	pair_say(&p, COLLECTOR, &m);
 	assert_int_equal(p.parcel_sum, pair_sum(0, big, PARCEL_BYTES_MAX));
 	pair_close(&p);
