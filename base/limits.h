@@ -48,7 +48,7 @@
 #define SENDER_CONNECT_NS        10000000000u  /* an address that does not answer */
 #define SENDER_REPORT_NS         1000000000u
 #define CAPTURE_INTERFACES_MAX   16u           /* in one process */
-#define CAPTURE_RING_BYTES       (32u << 20)   /* of all interfaces together: half of the 64 MiB that a collector may have; at
+#define CAPTURE_RING_BYTES       (28u << 20)   /* of all interfaces together; a collector may have 64 MiB, the rest is 32; at
                                                 * 300,000 packets/s of ~200 bytes with their ring headers half a second */
 #define CAPTURE_FRAMES_BYTES     (7u << 20)    /* captured bytes in all buffers, live: a block may close early */
 #define PUSH_FRAMES_BYTES        (9u << 20)    /* in each of two buffers of a push: RECORD_BYTES_MAX, and more */
