@@ -38,7 +38,7 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lmicrohttpd -lpthread -lm
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/metrics.h"
+#include "api/mhd.h"
 #include "api/rawhead.h"
 #include "base/io.h"
 #include "base/limits.h"
@@ -32,6 +32,7 @@ struct waiting {
 };
 
 struct http {
+	struct mhd          lib;
 	struct MHD_Daemon  *mhd;
 	int                 listener, mhd_fd;
 	struct waiting      waiting[HTTP_CONNECTIONS_MAX];
@@ -94,21 +95,21 @@ http_link(struct http *h, int fd)
 /* --- answers --- */
 
 static enum MHD_Result
-respond(struct MHD_Connection *connection, unsigned status, const char *type, const char *body, size_t n)
+respond(struct http *h, struct MHD_Connection *connection, unsigned status, const char *type, const char *body, size_t n)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(n, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *r = h->lib.create_response_from_buffer(n, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
 	if (r == NULL)
 		return MHD_NO;
-	enum MHD_Result good = MHD_add_response_header(r, "Content-Type", type);
+	enum MHD_Result good = h->lib.add_response_header(r, "Content-Type", type);
 	if (good == MHD_YES)
-		good = MHD_add_response_header(r, "Connection", "close");
+		good = h->lib.add_response_header(r, "Connection", "close");
 	if (good == MHD_YES)
-		good = MHD_add_response_header(r, "Cache-Control", "no-store");
+		good = h->lib.add_response_header(r, "Cache-Control", "no-store");
 	if (good == MHD_YES)
-		good = MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+		good = h->lib.add_response_header(r, "X-Content-Type-Options", "nosniff");
 	if (good == MHD_YES)
-		good = MHD_queue_response(connection, status, r);
-	MHD_destroy_response(r);
+		good = h->lib.queue_response(connection, status, r);
+	h->lib.destroy_response(r);
 	return good;
 }
 
@@ -119,13 +120,13 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 	struct http *h = arg;
 	static const char plain[] = "text/plain; charset=utf-8", absent[] = "there are /metrics and /healthz\n";
 	if (strcmp(url, "/metrics") != 0 && strcmp(url, "/healthz") != 0)
-		return respond(connection, MHD_HTTP_NOT_FOUND, plain, absent, sizeof absent - 1);
+		return respond(h, connection, MHD_HTTP_NOT_FOUND, plain, absent, sizeof absent - 1);
 	numbers_renew(h);
 	if (h->text == NULL)
-		return respond(connection, MHD_HTTP_SERVICE_UNAVAILABLE, plain, h->why, strlen(h->why));
+		return respond(h, connection, MHD_HTTP_SERVICE_UNAVAILABLE, plain, h->why, strlen(h->why));
 	if (strcmp(url, "/healthz") == 0)
-		return respond(connection, MHD_HTTP_OK, plain, "ok\n", 3);
-	return respond(connection, MHD_HTTP_OK, METRICS_CONTENT_TYPE, h->text, h->text_bytes);
+		return respond(h, connection, MHD_HTTP_OK, plain, "ok\n", 3);
+	return respond(h, connection, MHD_HTTP_OK, METRICS_CONTENT_TYPE, h->text, h->text_bytes);
 }
 
 /* --- opening --- */
@@ -147,10 +148,15 @@ http_open(struct http **out, int listener)
 	vitals_asker_init(&h->asker, -1);
 	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
 		h->waiting[i].fd = -1;
-	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, handle, h, MHD_OPTION_CONNECTION_LIMIT,
+	enum err loaded = mhd_open(&h->lib);
+	if (loaded != OK) {
+		http_close(&h);
+		return loaded;
+	}
+	h->mhd = h->lib.start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, handle, h, MHD_OPTION_CONNECTION_LIMIT,
 	                          HTTP_CONNECTIONS_MAX + 4u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES_MAX,
 	                          MHD_OPTION_CONNECTION_TIMEOUT, HTTP_SECONDS_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-	const union MHD_DaemonInfo *info = h->mhd ? MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	const union MHD_DaemonInfo *info = h->mhd ? h->lib.get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (info == NULL || info->epoll_fd < 0) {
 		http_close(&h);
 		return fail(ERR_IO, "libmicrohttpd does not start");
@@ -169,7 +175,8 @@ http_close(struct http **http)
 	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
 		io_close(&h->waiting[i].fd);
 	if (h->mhd)
-		MHD_stop_daemon(h->mhd);
+		h->lib.stop_daemon(h->mhd);
+	mhd_close(&h->lib);
 	io_close(&h->listener);
 	http_link(h, -1);
 	free(h->text);
@@ -182,7 +189,7 @@ http_close(struct http **http)
 static unsigned
 connection_count(const struct http *h)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+	const union MHD_DaemonInfo *info = h->lib.get_daemon_info(h->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 	unsigned count = info ? info->num_connections : 0;
 	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
 		count += h->waiting[i].fd >= 0;
@@ -255,7 +262,7 @@ look(struct http *h, struct waiting *w)
 	if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0)
 		io_close(&fd);
 	else
-		(void)MHD_add_connection(h->mhd, fd, (struct sockaddr *)&peer, length); /* closes it when it can not */
+		(void)h->lib.add_connection(h->mhd, fd, (struct sockaddr *)&peer, length); /* closes it when it can not */
 }
 
 static void
@@ -276,7 +283,7 @@ static int
 patience(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	return MHD_get_timeout(h->mhd, &ms) == MHD_YES && ms < TICK_MS ? (int)ms : TICK_MS;
+	return h->lib.get_timeout(h->mhd, &ms) == MHD_YES && ms < TICK_MS ? (int)ms : TICK_MS;
 }
 
 enum err
@@ -300,7 +307,7 @@ http_step(struct http *h, int other)
 	}
 	if (n > 0 && p[1].revents)
 		take(h);
-	return MHD_run(h->mhd) == MHD_YES ? OK : fail(ERR_IO, "libmicrohttpd stopped");
+	return h->lib.run(h->mhd) == MHD_YES ? OK : fail(ERR_IO, "libmicrohttpd stopped");
 }
 
 /* --- the process --- */

@@ -85,7 +85,7 @@ struct batch {
 	const uint32_t *wire_len;   /* BATCH_WIRE_LEN */
 	const uint32_t *cap_len;    /* BATCH_CAP_LEN */
 	const uint32_t *row_of;     /* BATCH_ORDER, BATCH_TIME: capture order -> row */
-	const uint64_t *time;       /* BATCH_TIME: ns since 1970, in capture order: that of record i, row row_of[i] */
+	const uint64_t *time;       /* BATCH_TIME, BATCH_TIME_ALONE: ns since 1970, in capture order: that of record i, row row_of[i] */
 	const uint8_t  *tcp_flags;  /* BATCH_TCP_FLAGS; 0 in rows that are not TCP */
 	const uint8_t  *tos, *ttl;  /* BATCH_IP: 0 in NET_RAW rows, as all of these */
 	const uint32_t *ip_len;     /* BATCH_IP */
@@ -113,6 +113,7 @@ enum {
 	BATCH_TIME = 1024,
 	BATCH_ALL = 2047,
 	BATCH_SELECTED = 2048, /* only with a selection: segment_load_selected() */
+	BATCH_TIME_ALONE = 4096, /* time, but not row_of: a block whose times are asked for as such */
 };
 
 /* The conversation with this row. */

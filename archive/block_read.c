@@ -373,7 +373,7 @@ enum err
 block_examine(struct block_examiner *x, const uint8_t *bytes, uint32_t n, const uint8_t key[BLOCK_KEY_BYTES],
               uint64_t claimed_captured_bytes, enum examine depth, struct block *out)
 {
-	unsigned columns = depth == EXAMINE_ALL ? BATCH_ALL : BATCH_DIR | BATCH_TIME | BATCH_WIRE_LEN | BATCH_RAW;
+	unsigned columns = depth == EXAMINE_ALL ? BATCH_ALL : BATCH_DIR | BATCH_TIME_ALONE | BATCH_WIRE_LEN | BATCH_RAW;
 	struct block_info info;
 	const struct batch *b = NULL;
 	TRY(block_header_info(bytes, n, &info));

@@ -78,7 +78,7 @@ packet_chunks_for(unsigned columns)
 	unsigned need = 1u << CHUNK_DICTIONARY;
 	if (columns & (BATCH_ORDER | BATCH_TIME | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_ORDER;
-	if (columns & (BATCH_TIME | BATCH_TS | BATCH_SELECTED))
+	if (columns & (BATCH_TIME | BATCH_TIME_ALONE | BATCH_TS | BATCH_SELECTED))
 		need |= 1u << CHUNK_TIME;
 	if (columns & BATCH_WIRE_LEN)
 		need |= 1u << CHUNK_WIRE_LEN;
@@ -529,7 +529,7 @@ packet_decode(struct packet_decoder *d, unsigned columns, const struct batch **o
 		enum err (*decode)(struct packet_decoder *d);
 	} steps[] = {
 		{ BATCH_ORDER | BATCH_TIME | BATCH_TS, decode_order },
-		{ BATCH_TIME | BATCH_TS, decode_times },
+		{ BATCH_TIME | BATCH_TIME_ALONE | BATCH_TS, decode_times },
 		{ BATCH_TS, decode_times_by_row },
 		{ BATCH_WIRE_LEN | ROW_COLUMNS, decode_wire_len },
 		{ BATCH_DIR | ROW_COLUMNS, decode_shapes },

@@ -87,6 +87,14 @@ parcel_length(const uint8_t *bytes, size_t n, uint64_t *length)
 	return OK;
 }
 
+bool
+parcel_is_name(const char *name)
+{
+	size_t n = strlen(name);
+	return n > 0 && n < SPOOL_NAME_BYTES && *name != '.' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:@+") == n;
+}
+
 enum err
 parcel_parse_front(const uint8_t *bytes, size_t n, struct parcel *out)
 {
@@ -95,8 +103,9 @@ parcel_parse_front(const uint8_t *bytes, size_t n, struct parcel *out)
 	if (n != (size_t)PARCEL_HEADER_BYTES + p.name_bytes + PARCEL_SIGN_BYTES)
 		return fail(ERR_FORMAT, "a parcel of another length than it says");
 	memcpy(p.stream, bytes + PARCEL_HEADER_BYTES, p.name_bytes);
-	if (strlen(p.stream) != p.name_bytes)
-		return fail(ERR_FORMAT, "a parcel whose stream's name has a zero byte");
+	if (strlen(p.stream) != p.name_bytes || !parcel_is_name(p.stream))
+		return fail(ERR_FORMAT, "a parcel of a stream that has no proper name: 1 to %u of a-z A-Z 0-9 . _ - : @ +, not beginning "
+		            "with a dot", SPOOL_NAME_BYTES - 1);
 	p.front = bytes;
 	p.front_bytes = (uint32_t)n;
 	crypto_generichash(p.self, sizeof p.self, bytes, n, NULL, 0);

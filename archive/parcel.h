@@ -96,6 +96,9 @@ void     parcel_sign(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], co
 /* The front alone, of a parcel that was parsed and has another place now: hash and sealed key are those it has. */
 void     parcel_sign_again(struct parcel *p, const uint8_t sign[PARCEL_SIGN_BYTES], uint8_t front[PARCEL_FRONT_BYTES_MAX]);
 
+/* Whether a monitor may call a stream so: 1 to 63 of a-z A-Z 0-9 . _ - : @ +, not beginning with a dot. It is shown in terminals
+ * and pages, and is one part of MONITOR/STREAM. */
+bool     parcel_is_name(const char *name);
 /* How long the parcel is that starts with these n >= PARCEL_HEADER_BYTES bytes: to know how much to read. ERR_FORMAT. */
 enum err parcel_length(const uint8_t *bytes, size_t n, uint64_t *length);
 /* Takes exactly n bytes apart; pointers are into bytes. Checks shape and bounds only. ERR_FORMAT, ERR_LIMIT,

@@ -48,9 +48,10 @@
 #define SENDER_CONNECT_NS        10000000000u  /* an address that does not answer */
 #define SENDER_REPORT_NS         1000000000u
 #define CAPTURE_INTERFACES_MAX   16u           /* in one process */
-#define CAPTURE_RING_BYTES       (32u << 20)   /* of all interfaces together: half of the 64 MiB that a collector may have; at
+#define CAPTURE_RING_BYTES       (28u << 20)   /* of all interfaces together; a collector may have 64 MiB, the rest is 32; at
                                                 * 300,000 packets/s of ~200 bytes with their ring headers half a second */
-#define CAPTURE_FRAMES_BYTES     (9u << 20)    /* captured bytes in all buffers of a collector: live, they close blocks early */
+#define CAPTURE_FRAMES_BYTES     (7u << 20)    /* captured bytes in all buffers, live: a block may close early */
+#define PUSH_FRAMES_BYTES        (9u << 20)    /* in each of two buffers of a push: RECORD_BYTES_MAX, and more */
 #define COLLECTOR_BLOCK_NS       1000000000u   /* a block of a live capture is closed when it is so old */
 #define SAMPLING_RATE_MAX        65536u        /* one in so many */
 

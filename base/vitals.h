@@ -48,7 +48,7 @@
 	F(gauge, connected, "connected", "", "1 while its collector is connected.")                                              \
 	F(clock, seen_ns, "last_seen_timestamp_seconds", "", "When it was last heard of, or its last parcel came.")                                   \
 	F(clock, last_ns, "last_record_timestamp_seconds", "", "Time of its latest record.")                                     \
-	F(seconds, lag_ns, "lag_seconds", "", "From capture to commit, of the last parcel.")                                     \
+	F(seconds, lag_ns, "lag_seconds", "", "From capture, or from reading the file that is pushed, to commit, of the last parcel.")                                     \
 	F(offset, clock_offset_ns, "clock_offset_seconds", "", "Its clock minus the archive's.")                                 \
 	F(counter, records, "records_total", "", "Records received, ever.")                                                      \
 	F(gauge, records_per_s, "records_per_second", "", "Records received, over the last ten seconds.")                        \

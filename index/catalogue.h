@@ -122,7 +122,8 @@ enum err catalogue_put_landing(struct catalogue *c, const struct landing_row *ro
 enum err catalogue_forget_landing(struct catalogue *c, uint64_t id); /* ERR_ABSENT */
 enum err catalogue_put_landed(struct catalogue *c, const struct landed_row *row); /* counts in its landing row, too */
 enum err catalogue_put_feed(struct catalogue *c, const struct feed_row *row);
-/* A feed line of the manifest: what waited up to it is in a segment. The feed's row becomes the line when it is not further. */
+/* A feed line of the manifest: what waited up to it is in a segment; its gaps follow as lines of their own. The feed's row becomes
+ * the line when it is not further. */
 enum err catalogue_merge_feed(struct catalogue *c, const struct feed_row *line);
 enum err catalogue_put_gap(struct catalogue *c, const struct gap_row *row);
 /* Forgets row, time index entry and filter. ERR_ABSENT. */

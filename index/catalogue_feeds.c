@@ -175,11 +175,29 @@ catalogue_put_feed(struct catalogue *c, const struct feed_row *row)
 	return catalogue_row_put(c, ROW_KIND_FEED, &k, row);
 }
 
+/* The stream's gaps behind what is merged so far, up to what the line merges: the lines that follow say them anew, joined. */
+static enum err
+gaps_drop(struct catalogue *c, const struct feed_row *line)
+{
+	struct feed_row merged = { 0 };
+	enum err e = catalogue_feed(c, line->stream, true, &merged);
+	if (e != OK && e != ERR_ABSENT)
+		return e;
+	struct gap_row gap = { .stream = line->stream, .epoch = merged.merged_epoch, .sequence = merged.merged, .cause = UINT8_MAX };
+	while ((e = catalogue_next_gap(c, &gap)) == OK && gap.stream == line->stream &&
+	       (gap.epoch < line->merged_epoch || (gap.epoch == line->merged_epoch && gap.sequence <= line->merged))) {
+		struct key k = key_gap(&gap);
+		TRY(kv_delete(c->kv, k.bytes, k.n));
+	}
+	return e == END ? OK : e;
+}
+
 enum err
 catalogue_merge_feed(struct catalogue *c, const struct feed_row *line)
 {
 	struct feed_row now;
 	struct key k = key_feed(line->stream, true);
+	TRY(gaps_drop(c, line));
 	TRY(catalogue_row_put(c, ROW_KIND_FEED, &k, line));
 	TRY(landed_drop(c, line->stream, line->merged_epoch, line->merged));
 	enum err e = catalogue_feed(c, line->stream, false, &now);

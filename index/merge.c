@@ -15,6 +15,7 @@
 #define FILLINGS_MAX      (STORE_OPEN_SEGMENTS_MAX - 1u) /* one is left for who rewrites a segment */
 #define FILLINGS_LIVE_MAX (FILLINGS_MAX - 2u)            /* filled as parcels land; the others are for what waits */
 #define FILL_IDLE_NS      10000000000ull                 /* a segment that nothing came for in so long makes room for another */
+#define GAP_JOIN_NS       60000000000ull
 #define STEP_NS           30000000ull
 
 struct merger {
@@ -191,11 +192,34 @@ joins(const struct filling *fill, const struct landed_row *row)
 	        row->records <= BLOCK_RECORDS_MAX - join->count && row->captured_bytes <= join->room_bytes - join->used_bytes);
 }
 
+/* Losses of one cause that follow on each other within GAP_JOIN_NS become one: a monitor that samples tells of some in each
+ * parcel. */
+static void
+note_gap(struct filling *fill, const struct gap_row *gap)
+{
+	for (uint32_t i = fill->gap_count; i-- > 0;) {
+		struct gap_row *last = &fill->gaps[i];
+		if (last->cause != gap->cause)
+			continue;
+		if (last->epoch != gap->epoch || gap->first_ns < last->first_ns ||
+		    (gap->first_ns > last->last_ns && gap->first_ns - last->last_ns > GAP_JOIN_NS))
+			break;
+		last->sequence = gap->sequence;
+		last->last_ns = gap->last_ns > last->last_ns ? gap->last_ns : last->last_ns;
+		last->records += gap->records;
+		return;
+	}
+	fill->gaps[fill->gap_count++] = *gap;
+}
+
 static enum err
 note_parcel(struct filling *fill, const struct parcel *p, uint32_t records, uint64_t last_ns, uint64_t arrived_ns)
 {
+	struct gap_row gaps[FEED_GAPS_MAX];
 	TRY(gaps_room(&fill->gaps, &fill->gap_room, fill->gap_count + FEED_GAPS_MAX));
-	fill->gap_count += feed_apply(&fill->state, p, records, last_ns, arrived_ns, fill->gaps + fill->gap_count);
+	uint32_t n = feed_apply(&fill->state, p, records, last_ns, arrived_ns, gaps);
+	for (uint32_t i = 0; i < n; i++)
+		note_gap(fill, &gaps[i]);
 	fill->parcels++;
 	return OK;
 }
@@ -364,12 +388,14 @@ told_gaps(struct reception *r, const struct landed_row *row, struct gap_row gaps
 static enum err
 take_lost(struct reception *r, struct filling *fill, const struct landed_row *row)
 {
+	struct gap_row gaps[FEED_GAPS_MAX + 1];
 	uint32_t n = 0;
 	TRY(gaps_room(&fill->gaps, &fill->gap_room, fill->gap_count + FEED_GAPS_MAX + 1));
-	struct gap_row *gaps = fill->gaps + fill->gap_count;
 	TRY(told_gaps(r, row, gaps, &n));
 	feed_apply_lost(&fill->state, row, gaps, n, &gaps[n]);
-	fill->gap_count += n + (row->block_bytes != 0);
+	n += row->block_bytes != 0;
+	for (uint32_t i = 0; i < n; i++)
+		note_gap(fill, &gaps[i]);
 	fill->parcels++;
 	return OK;
 }
@@ -447,7 +473,7 @@ fill_commit(struct reception *r, struct feed *f)
 	struct change c = { 0 };
 	struct feed_row line;
 	if (r->landed_count)
-		TRY(store_land_commit(r->store)); /* what is in the segment must have landed */
+		TRY(group_commit(r)); /* what is in the segment must have landed */
 	struct filling **place = f->ready ? &f->ready : &f->filling;
 	if (!*place)
 		return OK;
@@ -553,7 +579,7 @@ merge_step(struct reception *r, uint64_t now_ns, bool force, bool *more)
 {
 	uint64_t deadline_ns = monotonic_ns() + STEP_NS;
 	if (force)
-		TRY(store_land_commit(r->store));
+		TRY(group_commit(r));
 	for (uint32_t i = 0; i < r->feed_count; i++) {
 		struct feed *f = r->feeds[(r->turn + i) % r->feed_count];
 		bool goes_on = false;

@@ -333,7 +333,7 @@ land(struct reception *r, struct feed *f, const struct arrival *a)
 	const struct block_info *info = a->block ? &a->block->info : NULL;
 	struct landing_entry entry;
 	if (r->landing && landing_bytes(r->landing) >= LANDING_BYTES_MAX)
-		TRY(store_land_commit(r->store)); /* a group lies in one file */
+		TRY(group_commit(r)); /* a group lies in one file */
 	if (!r->landing || landing_bytes(r->landing) >= LANDING_BYTES_MAX)
 		TRY(landing_begin(r));
 	TRY(group_room(r));
@@ -451,14 +451,13 @@ group_take_back(struct reception *r, enum err e)
 		}
 	}
 	group_end(r);
+	r->taken_back = true;
 	return fail(e, "%s", kept);
 }
 
 enum err
-store_land_commit(struct store *s)
+group_commit(struct reception *r)
 {
-	struct reception *r;
-	TRY(reception_of(s, &r));
 	if (r->landed_count == 0)
 		return OK;
 	enum err e = landing_sync(r->landing);
@@ -481,6 +480,19 @@ store_land_commit(struct store *s)
 	}
 	group_end(r);
 	return OK;
+}
+
+enum err
+store_land_commit(struct store *s)
+{
+	struct reception *r;
+	TRY(reception_of(s, &r));
+	bool taken_back = r->taken_back;
+	enum err e = taken_back ? OK : group_commit(r);
+	r->taken_back = false;
+	if (taken_back)
+		return fail(ERR_FULL, "%s: the disk was full: what landed last was taken back", archive_path(store_archive(s)));
+	return e;
 }
 
 /* --- now and then --- */

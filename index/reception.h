@@ -46,14 +46,18 @@ enum landing_answer {
 	LANDED_QUOTA,    /* the stream or the disk is full: later; or the monitor has MONITOR_STREAMS_MAX streams */
 };
 
-/* *answer and *mark (where the feed stands now) are set when OK. Errors stop as in store.h; ERR_FULL: the disk is, nothing
- * of this parcel is kept, and the store goes on. */
+/* *answer and *mark are set when OK. mark: where the feed stands, with this parcel and the others of the group when it is LANDED
+ * or LANDED_BEFORE (acknowledge it after the next commit), else what is certain: as of the last commit. A loss whose first
+ * parcels came already is taken, too. Errors stop as in store.h; ERR_FULL: the disk is, nothing of this parcel is kept, and
+ * the store goes on; ERR_USAGE: a name that no stream can have; ERR_ABSENT: no such monitor; ERR_LIMIT: STREAMS_MAX. */
 enum err store_land(struct store *s, const struct arrival *a, enum landing_answer *answer, struct feed_mark *mark);
-/* Makes durable and visible what landed since; the group commit. Nothing landed: nothing happens. ERR_FULL: nothing of the group
- * is kept (it was not acknowledged and comes again), the store goes on. */
+/* Makes durable and visible what landed since the last call; the group commit. Nothing landed: nothing happens. ERR_FULL: not all
+ * of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed before, by
+ * store_land() and reception_tend(); a disk that was full then is told here. */
 enum err store_land_commit(struct store *s);
 /* Bytes landed since the last commit. */
 uint64_t store_landing_bytes(const struct store *s);
+/* As of the last commit. */
 enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struct feed_mark *mark);
 
 /* Limits of one archive, from the configuration. 0: none. */
@@ -68,8 +72,9 @@ struct retention {
 	bool     clock_doubtful;  /* nothing is removed for its age */
 };
 
-/* One bounded step (at most ~50 ms) of merging or retention; *more: there is more to do at once. force: merges everything
- * that landed, whatever its size and age (for tests, rm, and a clean stop). */
+/* One bounded step (at most ~50 ms, and the fdatasync of a segment) of merging or retention; *more: there is more to do at once.
+ * force: merges everything that landed, whatever its size and age (for tests, rm, and a clean stop). limits may be NULL.
+ * ERR_FULL: the disk is; what landed stays where it is, try again later. */
 enum err reception_tend(struct store *s, const struct retention *r, uint64_t now_ns, bool force, bool *more);
 
 #endif

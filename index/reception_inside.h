@@ -54,6 +54,7 @@ struct reception {
 	uint64_t        merge_age_ns;   /* how long the oldest parcel of a feed waits */
 	uint32_t        turn;           /* which feed merging looks at next */
 	uint32_t        fillings;
+	bool            taken_back;     /* a group that who landed it has not committed: store_land_commit() tells */
 	bool            quota;          /* nothing lands: too little free on the disk */
 	bool            emptied;        /* there may be landing files to destroy */
 	uint64_t        retention_ns;   /* when retention looks next */
@@ -64,6 +65,8 @@ struct reception {
 enum err reception_of(struct store *s, struct reception **out);
 /* The row of a parcel in a landing file (index/recovery.h uses it, too). */
 struct landed_row landed_row_of(uint64_t landing, const struct parcel *p, const struct landing_entry *e);
+/* store_land_commit(), in the midst of something else: a full disk is told there again, once. */
+enum err group_commit(struct reception *r);
 /* Whether a block is copied as it is: two like it would not go into one. */
 bool     block_is_full(uint32_t records, uint64_t captured_bytes);
 /* How many of the feed wait, from the catalogue. */

@@ -162,7 +162,7 @@ enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTI
 #define ROW_GAP(F)                                                                              \
 	F(le32, stream, "stream number")                                                        \
 	F(le64, epoch, "of the parcel that told")                                               \
-	F(le64, sequence, "of the parcel that told")                                            \
+	F(le64, sequence, "of the parcel that told; of the last of several that follow on each other") \
 	F(u8, cause, "enum gap_cause")                                                          \
 	F(le64, first_ns, "they are missing between this time")                                 \
 	F(le64, last_ns, "and this")                                                            \

@@ -72,8 +72,8 @@ struct push_options {
 	const char *stream;
 	unsigned jobs;               /* 0: one for each processor, two at most */
 	bool     headers_only, again;
-	/* Called now and then, by one thread at a time: how far the file was read, and its records that are in the spool. */
-	void   (*step)(void *arg, const struct trace *t, uint64_t records);
+	/* Called now and then, by one thread at a time: bytes of the file that were read, and its records that are in the spool. */
+	void   (*step)(void *arg, uint64_t done_bytes, uint64_t records);
 	void    *arg;
 };
 

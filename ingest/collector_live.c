@@ -297,14 +297,12 @@ feed_open(struct live *l, unsigned number, struct capture *capture)
 static enum err
 threads_start(struct live *l)
 {
-	for (unsigned i = 0; i < l->feed_count; i++) {
-		l->running++;
+	for (unsigned i = 0; i < l->feed_count; i++)
 		if (pthread_create(&l->feeds[i].thread, NULL, run_feed, &l->feeds[i]) != 0) {
-			l->running--;
+			l->running -= l->feed_count - i;
 			l->feed_count = i;
 			return fail(ERR_NOMEM, "no thread for interface %u", i + 1);
 		}
-	}
 	return OK;
 }
 
@@ -331,6 +329,7 @@ static enum err
 run(struct live *l, void (*tick)(void *arg), void *arg)
 {
 	char sentence[ERR_TEXT_BYTES] = "";
+	l->running = l->feed_count; /* before the encoder looks whether there are any */
 	if (pthread_create(&l->encoding, NULL, run_encoder, l) != 0)
 		return fail(ERR_NOMEM, "no thread to encode");
 	enum err e = threads_start(l);

@@ -22,6 +22,7 @@ struct push {
 
 	pthread_mutex_t reading;
 	uint64_t read;             /* blocks */
+	_Atomic uint64_t read_bytes; /* of the file */
 	uint64_t skip;             /* records still to be passed over: they are in parcels */
 	enum err read_error;       /* END, or why reading stopped */
 	char     read_sentence[ERR_TEXT_BYTES];
@@ -66,6 +67,7 @@ read_frames(struct worker *w, uint64_t *number)
 		else
 			frames_reset(w->frames);
 		in->read_error = e;
+		in->read_bytes = trace_offset(in->trace);
 		if (e != OK && e != END)
 			snprintf(in->read_sentence, sizeof in->read_sentence, "%s", err_text());
 		skip_records(in, w->frames);
@@ -117,7 +119,7 @@ append_in_turn(struct push *in, uint64_t number, const struct block *b, const ui
 			in->result->stored_bytes += b->stored_bytes;
 			in->result->parcels++;
 			if (in->options->step)
-				in->options->step(in->options->arg, in->trace, in->records);
+				in->options->step(in->options->arg, in->read_bytes, in->records);
 		}
 		in->turn++;
 	}
@@ -161,7 +163,7 @@ run_workers(struct push *in)
 	enum err e = OK;
 	for (unsigned i = 0; i < n && e == OK; i++) {
 		workers[i].push = in;
-		e = frames_open(&workers[i].frames, CAPTURE_FRAMES_BYTES);
+		e = frames_open(&workers[i].frames, PUSH_FRAMES_BYTES);
 		if (e == OK)
 			e = block_encoder_open(&workers[i].encoder);
 	}

@@ -72,7 +72,7 @@ exchange(const struct identity *id, const struct wire_message *first, struct wir
 	if (e == OK)
 		e = converse(s, fd, first, answer);
 	if (e != OK)
-		e = fail_prefix(e, "%s:%u: ", id->host, id->port);
+		e = fail_prefix(e, "%s:%u, which may be another archive than the one that gave the code: ", id->host, id->port);
 	session_close(&s);
 	io_close(&fd);
 	return e;

@@ -9,7 +9,7 @@
 
 /* Asks the archive that id names to enrol id's keys with this secret; fills id's archive, ingest, monitor, and enrolled. When the
  * code was used up by these very keys before (and the answer was lost), that is found out. Takes 20 s at most. ERR_DENIED:
- * refused; ERR_IO: not reached; ERR_DENIED, too: reached, but not the archive that the code is of. */
+ * refused, or not the archive that the code is of; ERR_IO: not reached, or it hung up, as an archive with another key does. */
 enum err enrolment(struct identity *id, const uint8_t secret[16]);
 
 #endif

@@ -25,7 +25,8 @@ struct gate_limits {
 };
 #define GATE_CONNECTIONS_MAX 4096u
 #define GATE_STREAMS_MAX     256u
-#define GATE_LIMITS_DEFAULT  { .connections = 1024, .strangers = 256, .handshakes = 500, .monitor_bytes = 0, .streams = GATE_STREAMS_MAX }
+#define GATE_LIMITS_DEFAULT \
+	{ .connections = 1024, .strangers = 256, .handshakes = 500, .monitor_bytes = 0, .streams = GATE_STREAMS_MAX }
 
 struct gate_settings {
 	struct gate_limits limits;   /* what POST_SETTINGS replaces */

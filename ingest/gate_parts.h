@@ -25,7 +25,8 @@
 #define GATE_WAIT_MS           15000u       /* what WAIT says; repeated every GATE_WAIT_AGAIN_NS */
 #define GATE_WAIT_AGAIN_NS     10000000000u
 #define GATE_EXAMINED_WHOLE    4u           /* first parcels of a session, of which every frame is rebuilt; */
-#define GATE_EXAMINED_ONE_IN   8u           /* later one in so many, at random */
+#define GATE_EXAMINED_ONE_IN   32u          /* later one in so many, at random: 100 ns more for each of its packets, where all
+                                             * else of the gate is 50 */
 #define GATE_SLOT_BITS         12u          /* of a connection's number; GATE_CONNECTIONS_MAX = 1 << GATE_SLOT_BITS */
 
 struct gate_stream {               /* what a session is to be told of one of its streams */

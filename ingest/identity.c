@@ -224,6 +224,8 @@ identity_address(struct identity *i, const char *url)
 	char shown[128];
 	const char *host = strncmp(url, scheme, sizeof scheme - 1) == 0 ? url + sizeof scheme - 1 : url, *end, *behind;
 	human_text(shown, sizeof shown, url);
+	if (strstr(host, "://"))
+		return fail(ERR_USAGE, "%s: not an address of an archive: that begins with atoll://", shown);
 	if (*host == '[') {
 		end = strchr(++host, ']');
 		behind = end ? end + 1 : NULL;

@@ -61,9 +61,7 @@ enum err
 spool_place_add(struct spool *s, const char *name, struct spool_place **out)
 {
 	char shown[SPOOL_NAME_BYTES];
-	size_t n = strlen(name);
-	if (n == 0 || n >= SPOOL_NAME_BYTES || *name == '.' ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:@+") != n)
+	if (!parcel_is_name(name))
 		return fail(ERR_USAGE, "\"%s\" is no name for a stream: 1 to %u of a-z A-Z 0-9 . _ - : @ +, not beginning with a dot",
 		            human_text(shown, sizeof shown, name), SPOOL_NAME_BYTES - 1);
 	if (s->stream_count == SPOOL_STREAMS_MAX)
@@ -71,7 +69,7 @@ spool_place_add(struct spool *s, const char *name, struct spool_place **out)
 		            SPOOL_STREAMS_MAX);
 	struct spool_place *st = &s->streams[s->stream_count++];
 	*st = (struct spool_place){ 0 };
-	memcpy(st->row.name, name, n);
+	memcpy(st->row.name, name, strlen(name));
 	*out = st;
 	return OK;
 }
@@ -339,21 +337,43 @@ write_parcel(struct spool *s, const struct parcel *p)
 	return fail(ERR_FULL, "%s", sentence);
 }
 
+/* The last file is one to write to. */
+static enum err
+file_ready(struct spool *s)
+{
+	if (s->fd >= 0 && s->files[s->file_count - 1].bytes < s->options.file_bytes)
+		return OK;
+	enum err e = file_begin(s);
+	return e == OK || e == ERR_FULL || s->error != OK ? e : spool_break(s, e);
+}
+
+/* The disk is full before the spool is: frees what is acknowledged, the last file too, or drops, and writes again. */
+static enum err
+write_or_free(struct spool *s, const struct parcel *p)
+{
+	char sentence[ERR_TEXT_BYTES];
+	uint64_t used = s->used_bytes;
+	enum err e = write_parcel(s, p);
+	if (e != ERR_FULL)
+		return e;
+	snprintf(sentence, sizeof sentence, "%s", err_text());
+	TRY(spool_reap(s, true));
+	if (s->used_bytes < used || (s->options.policy == SPOOL_OLDEST && spool_drop_oldest(s) == OK)) {
+		TRY(file_ready(s));
+		return write_parcel(s, p);
+	}
+	return fail(ERR_FULL, "%s", sentence);
+}
+
 static enum err
 put_parcel(struct spool *s, unsigned stream, const struct parcel *p)
 {
 	uint64_t n = (uint64_t)p->front_bytes + p->block_bytes;
 	TRY(spool_word(s));
 	TRY(make_room(s, n));
-	if (s->fd < 0 || s->files[s->file_count - 1].bytes >= s->options.file_bytes) {
-		enum err e = file_begin(s);
-		if (e != OK)
-			return e == ERR_FULL || s->error != OK ? e : spool_break(s, e);
-	}
-	enum err e = write_parcel(s, p);
-	if (e == ERR_FULL && s->options.policy == SPOOL_OLDEST && spool_drop_oldest(s) == OK)
-		e = write_parcel(s, p);
-	TRY(e);
+	TRY(file_ready(s));
+	TRY(write_or_free(s, p));
+	enum err e;
 	struct spool_file *f = &s->files[s->file_count - 1];
 	struct spool_stream *row = &s->streams[stream].row;
 	e = spool_file_note(f, stream, p->sequence, p->sequence);

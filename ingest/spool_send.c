@@ -55,10 +55,43 @@ recount(struct spool *s, uint32_t stream)
 static enum err
 reverted(const struct spool *s, const struct spool_place *st, const struct spool_mark *mark)
 {
-	return fail(ERR_DENIED, "the archive has more of stream \"%s\" (epoch %" PRIu64 ", parcel %" PRIu64 ") than was ever made in %s "
-	                        "(epoch %" PRIu64 ", parcel %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
+	return fail(ERR_DENIED, "the archive has parcels of stream \"%s\" (epoch %" PRIu64 ", up to %" PRIu64 ") not made in %s (epoch "
+	                        "%" PRIu64 ", up to %" PRIu64 "): this folder is a copy, or was brought back from a backup. If no "
 	                        "other monitor has this identity, remove the folder: what it holds is given up and a new epoch begins",
 	            (const char *)st->row.name, mark->epoch, mark->sequence, s->dir, st->row.epoch, st->row.sequence);
+}
+
+/* Whether the chain at the mark is ours: what `previous` of our next parcel says, or where our chain ends. True when that can not
+ * be told: the archive compares, too, when the next parcel comes. */
+static bool
+is_ours(struct spool *s, uint32_t stream, const struct spool_mark *mark)
+{
+	char path[PATH_BYTES];
+	const struct spool_place *st = &s->streams[stream];
+	bool ours = true, found = false;
+	if (mark->sequence == st->row.sequence)
+		return memcmp(mark->chain, st->row.chain, sizeof mark->chain) == 0;
+	for (uint32_t i = 0; i < s->file_count && !found; i++) {
+		const struct spool_file *f = &s->files[i];
+		uint64_t length;
+		struct parcel p;
+		int fd = -1;
+		bool may_have = false;
+		for (uint32_t k = 0; k < f->part_count; k++)
+			may_have |= f->parts[k].stream == stream && f->parts[k].last > mark->sequence;
+		if (!may_have || spool_file_path(s, f->number, path) != OK || io_open(&fd, path) != OK)
+			continue;
+		spool_walk_begin(s->walk, fd, path, f->readable_bytes);
+		for (uint64_t at = 0; !found && spool_walk_front(s->walk, at, &p, &length) == OK; at += length) {
+			uint64_t first = p.kind == PARCEL_LOSS ? p.from_sequence : p.sequence;
+			found = strcmp(p.stream, (const char *)st->row.name) == 0 && p.epoch == st->row.epoch && first == mark->sequence + 1;
+			if (found)
+				ours = memcmp(p.previous, mark->chain, sizeof p.previous) == 0;
+		}
+		io_close(&fd);
+	}
+	io_close(&s->read_fd); /* its look into a file is gone */
+	return ours;
 }
 
 static enum err
@@ -75,6 +108,9 @@ resume(struct spool *s, unsigned stream, const struct spool_mark *mark)
 		TRY(spool_epoch_anew(s, st, mark->epoch + 1));
 	}
 	if (mark->epoch > st->row.epoch || (mark->epoch == st->row.epoch && mark->sequence > st->row.sequence))
+		return reverted(s, st, mark);
+	/* of a copy of this folder, whose parcels would be taken for ours */
+	if (mark->epoch == st->row.epoch && mark->sequence > st->row.acked && !is_ours(s, stream, mark))
 		return reverted(s, st, mark);
 	st->read_sequence = 0;
 	memset(st->read_chain, 0, sizeof st->read_chain);

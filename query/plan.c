@@ -22,6 +22,7 @@ struct plan {
 		char *fault;                 /* of these */
 	} *candidates;
 	uint32_t candidate_count, candidate_room, next;
+	uint64_t records, records_passed; /* of all candidates; of those before next */
 	struct span narrowed;
 	struct plan_counts counts;
 	struct landed_files landings;
@@ -236,6 +237,8 @@ plan_open(struct plan **out, struct archive *a, const struct request *r)
 		plan_close(&p);
 		return e;
 	}
+	for (uint32_t i = 0; i < p->candidate_count; i++)
+		p->records += p->candidates[i].row.records;
 	*out = p;
 	return OK;
 }
@@ -269,6 +272,7 @@ void
 plan_rewind(struct plan *p)
 {
 	p->next = 0;
+	p->records_passed = 0;
 }
 
 void
@@ -305,17 +309,51 @@ plan_extent(const struct plan *p, struct span *extent)
 	return extent->from_ns < extent->until_ns;
 }
 
-uint64_t
-plan_even_width(const struct plan *p, uint64_t records)
+/* Records before this time, if those of each segment were spread evenly over its span. */
+static double
+records_before(const struct plan *p, uint64_t ns)
 {
-	uint64_t sum = 0;
+	double sum = 0;
+	for (uint32_t i = 0; i < p->candidate_count; i++) {
+		const struct segment_row *row = &p->candidates[i].row;
+		if (row->last_ns < ns)
+			sum += (double)row->records;
+		else if (row->first_ns < ns)
+			sum += (double)row->records * (double)(ns - row->first_ns) / ((double)(row->last_ns - row->first_ns) + 1);
+	}
+	return sum;
+}
+
+uint64_t
+plan_even_width(const struct plan *p, uint64_t at, uint64_t records)
+{
 	struct span extent;
-	for (uint32_t i = 0; i < p->candidate_count; i++)
-		sum += p->candidates[i].row.records;
-	if (!plan_extent(p, &extent) || sum == 0)
+	if (!plan_extent(p, &extent) || at >= extent.until_ns)
 		return 1;
-	double width = (double)(extent.until_ns - extent.from_ns) * (double)records / (double)sum;
-	return width < 1 ? 1 : width > 9e18 ? (uint64_t)9e18 : (uint64_t)width;
+	double most = records_before(p, at) + (double)records;
+	uint64_t low = 1, high = extent.until_ns - at;
+	while (low < high) {
+		uint64_t middle = low + (high - low + 1) / 2;
+		if (records_before(p, at + middle) <= most)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+uint64_t
+plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total)
+{
+	struct span extent;
+	*total = p->records;
+	if (p->narrowed.from_ns == p->request.span.from_ns && p->narrowed.until_ns == p->request.span.until_ns)
+		return p->records_passed - p->counts.records_left + scanned;
+	if (!plan_extent(p, &extent))
+		return *total;
+	double before = records_before(p, extent.from_ns);
+	*total = (uint64_t)(records_before(p, extent.until_ns) - before);
+	return (uint64_t)(records_before(p, p->narrowed.until_ns) - before);
 }
 
 /* --- blocks --- */
@@ -403,6 +441,7 @@ plan_next(struct plan *p, struct plan_segment **out)
 	*out = NULL;
 	while (!*out && p->next < p->candidate_count) {
 		struct candidate *c = &p->candidates[p->next++];
+		p->records_passed += c->row.records;
 		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns))
 			TRY(open_candidate(p, c, out));
 	}

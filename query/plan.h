@@ -71,8 +71,12 @@ const struct plan_counts *plan_counts(const struct plan *p);
 unsigned plan_streams_used(const struct plan *p);
 /* The time from the first to behind the last record that may be selected, as the catalogue knows it; false: none. */
 bool     plan_extent(const struct plan *p, struct span *extent);
-/* A width of time that would hold about so many records if they were spread evenly; at least 1 ns. */
-uint64_t plan_even_width(const struct plan *p, uint64_t records);
+/* The width of time from here on that holds about so many records, if those of each segment are spread evenly over its span; at
+ * least 1 ns, at most up to the end of the extent. */
+uint64_t plan_even_width(const struct plan *p, uint64_t at, uint64_t records);
+/* How much of the plan is done, of *total (0: not known). In records, those of skipped blocks and segments included; scanned:
+ * records in the blocks looked at. Of a narrowed plan: about as many as lie before the end of its window. */
+uint64_t plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total);
 /* From the start again. */
 void     plan_rewind(struct plan *p);
 /* Looks at nothing outside this span from now on (rewinds, too). */

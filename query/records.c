@@ -239,7 +239,8 @@ run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const s
 		return OK;
 	struct pool pool;
 	enum err e = pool_init(&pool, sink);
-	uint64_t width = plan_even_width(p, RECORDS_POOL_RECORDS / 2);
+	/* In records as the catalogue has them: a filter takes fewer, so that more of them go into a window. */
+	uint64_t wanted = RECORDS_POOL_RECORDS / 2, width = plan_even_width(p, whole.from_ns, wanted);
 	for (uint64_t at = whole.from_ns; e == OK && at < whole.until_ns;) {
 		struct span window = { at, whole.until_ns - at > width ? at + width : whole.until_ns };
 		e = run_window(p, f, jobs, &pool, window, counts);
@@ -247,13 +248,15 @@ run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const s
 			break;
 		if (pool.full) {
 			width = (window.until_ns - window.from_ns) / 2;
+			wanted = wanted > 1 ? wanted / 2 : 1;
 			continue;
 		}
 		at = window.until_ns;
 		if (sink->step)
 			sink->step(sink->arg, counts->blocks, counts->records);
-		if (pool.count < RECORDS_POOL_RECORDS / 4 && width < UINT64_MAX / 2)
-			width *= 2;
+		if (pool.count < RECORDS_POOL_RECORDS / 4 && wanted < UINT64_MAX / 2)
+			wanted *= 2;
+		width = plan_even_width(p, at, wanted);
 	}
 	pool_fini(&pool);
 	return e == END ? OK : e;

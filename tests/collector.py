@@ -628,9 +628,10 @@ def main():
         send(identity, a.rest[0], a.stop_after)
 
 
-try:
-    main()
-except Refused as e:
-    sys.exit(print(f"collector.py: refused: {e}", file=sys.stderr) or 4)
-except (Trouble, OSError, CryptoError) as e:
-    sys.exit(print(f"collector.py: {e}", file=sys.stderr) or 1)
+if __name__ == "__main__":
+    try:
+        main()
+    except Refused as e:
+        sys.exit(print(f"collector.py: refused: {e}", file=sys.stderr) or 4)
+    except (Trouble, OSError, CryptoError) as e:
+        sys.exit(print(f"collector.py: {e}", file=sys.stderr) or 1)

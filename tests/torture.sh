@@ -3,7 +3,8 @@
 # call fail at a random step, and then expects what a user may: fsck finds nothing, a second import goes on to the end, the
 # export is the traces, a rebuilt index lists the same, a flipped bit is found, a removal (killed half-way, too) leaves
 # exactly the later packets.
-# At the end tests/e2e/powerloss.py runs with N random states of the disk at each moment.
+# At the end tests/e2e/powerloss.py runs with N random states of the disk at each moment, and tests/e2e/remote_kills.py with N
+# random cases more.
 # The seed of a round that fails is printed: torture.sh 1 SEED runs it again.
 set -u
 rounds=${1:-100}
@@ -108,6 +109,14 @@ done
 if [ "$rounds" -gt 1 ]; then
 	found=$(ATOLL=$atoll GEN=$gen OUT=$OUT POWERLOSS_RANDOM=$rounds POWERLOSS_SECONDS=$((3 * rounds)) \
 		python3 "$top/tests/e2e/powerloss.py")
+	grep -v '^ok' <<< "$found"
+	passed=$((passed + $(grep -c '^ok' <<< "$found")))
+	failed=$((failed + $(grep -c '^not ok' <<< "$found")))
+fi
+# processes of a served archive and its collectors, killed at N random moments more
+if [ "$rounds" -gt 1 ]; then
+	found=$(ATOLL=$atoll GEN=$gen OUT=$OUT REMOTE_KILLS=$rounds REMOTE_SEED=$((seed % 1000000)) \
+		python3 "$top/tests/e2e/remote_kills.py")
 	grep -v '^ok' <<< "$found"
 	passed=$((passed + $(grep -c '^ok' <<< "$found")))
 	failed=$((failed + $(grep -c '^not ok' <<< "$found")))

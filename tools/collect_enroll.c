@@ -89,9 +89,8 @@ report(const struct given *g, const char *dir, const struct identity *id)
 		return json_finish(&j, "standard output");
 	}
 	if (!given_flag(g, "quiet"))
-		printf("this is monitor \"%s\" of the archive at %s port %u, whose key is %s\n"
-		       "keys are in %s/identity; next: atoll-collect run -i IFACE, or atoll-collect push FILE\n",
-		       id->monitor, id->host, id->port, fingerprint, dir);
+		printf("this is monitor \"%s\" of the archive at %s port %u, whose key is %s\nkeys are in %s/identity; next: atoll-collect "
+		       "run -i IFACE, or atoll-collect push FILE\n", id->monitor, id->host, id->port, fingerprint, dir);
 	return OK;
 }
 

@@ -38,10 +38,10 @@ write_status(struct show *s)
 }
 
 static void
-step(void *arg, const struct trace *t, uint64_t records)
+step(void *arg, uint64_t done_bytes, uint64_t records)
 {
 	struct show *s = arg;
-	progress_step(&s->progress, trace_offset(t), records);
+	progress_step(&s->progress, done_bytes, records);
 	write_status(s);
 }
 

@@ -7,7 +7,7 @@ packages="gcc libc6-dev make pkg-config python3
 liblmdb-dev libzstd-dev libpcap-dev libsodium-dev liblz4-dev liblzma-dev zlib1g-dev libseccomp-dev
 libmicrohttpd-dev libcmocka-dev
 clang clang-format libclang-rt-dev
-tcpdump tshark zstd xz-utils lz4 nfdump python3-nacl"
+tcpdump tshark zstd xz-utils lz4 nfdump python3-nacl tcpreplay iproute2 openssl"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 	for tool in ${CC:-gcc} pkg-config python3 tcpdump; do
@@ -22,7 +22,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 	  gcc 12 or clang 14 or newer, GNU make, pkg-config, python3
 	  LMDB, zstd, libpcap, libsodium, lz4, liblzma, zlib, libseccomp, libmicrohttpd, cmocka
 	and for all of the tests and benchmarks:
-	  clang with its sanitizer and fuzzer runtimes, clang-format, tcpdump, tshark, zstd, xz, lz4, nfdump, PyNaCl
+	  clang with its sanitizer and fuzzer runtimes, clang-format, tcpdump, tshark, zstd, xz, lz4, nfdump, PyNaCl, tcpreplay
 	END
 	exit 1
 fi

@@ -85,8 +85,10 @@ selected_notice(void *arg, const char *sentence)
 void
 selected_step(void *arg, uint64_t blocks, uint64_t records)
 {
+	(void)blocks;
 	struct selected *s = arg;
-	progress_step(&s->progress, blocks, records);
+	uint64_t done = plan_progress(s->plan, s->counts.records, &s->progress.total);
+	progress_step(&s->progress, done, records);
 }
 
 enum err
@@ -95,7 +97,8 @@ selected_outcome(const struct selected *s, bool found)
 	uint64_t missing = plan_counts(s->plan)->segments_missing;
 	if (s->counts.damaged || missing)
 		return fail(ERR_PARTIAL,
-		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read",
+		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read: "
+		            "atoll fsck names them",
 		            (unsigned long long)missing, (unsigned long long)s->counts.damaged);
 	if (s->counts.refused && !found)
 		return fail(ERR_USAGE, "%s", s->last_notice);

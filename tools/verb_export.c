@@ -159,9 +159,9 @@ const struct verb verb_export = {
 	.arguments = "",
 	.options = { options },
 	.details = "Times keep their nanoseconds. Packets of one stream come segment by segment (a segment is what was imported\n"
-	           "together, some million packets; the one that starts earlier first) and within it as they were captured; of\n"
-	           "several streams strictly in order of time. pcap holds one link type; pcapng any, with an interface for each\n"
-	           "stream and link type. The file appears under its name when it is complete: a new one for\n"
+	           "together, some million packets; the one that starts earlier first) and within it as they were captured; when\n"
+	           "several streams have packets in the range, strictly in order of time. pcap holds one link type; pcapng\n"
+	           "any, with an interface for each stream and link type. The file appears under its name when it is complete: a new one for\n"
 	           "its owner only (mode 0600), one that replaces another with the mode of that.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR export --raw -f \"host 10.0.0.1\" -o host.pcap", "all packets of one host" },

@@ -193,9 +193,9 @@ const struct verb verb_monitors = {
 	.name = "monitors",
 	.summary = "list the monitors and how they do",
 	.arguments = "",
-	.details = "lag: from capture to commit, of the last parcel. clock: the monitor's minus this machine's. 1 in: it sends one\n"
-	           "packet in so many. lost: packets, by cause, as the monitor counts them (policy: sampling; archive: received, but\n"
-	           "damaged). What only a running server knows is \"-\" without one. JSON: docs/json.md.",
+	.details = "lag: from capture (or reading a file) to commit, of the last parcel. clock: the monitor's minus this\n"
+	           "machine's. 1 in: it sends one packet in so many. lost: packets, by cause, as the monitor counts them (policy:\n"
+	           "sampling; archive: received, but damaged). What only a running server knows is \"-\" without one. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

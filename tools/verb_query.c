@@ -201,7 +201,10 @@ explain_json(const struct selected *s, const struct explained *x)
 	const struct plan_counts *p = plan_counts(s->plan);
 	struct json j = report_json();
 	selected_json(s, &j);
-	json_text(&j, "filter", filter_text(s->filter));
+	if (filter_text(s->filter)[0])
+		json_text(&j, "filter", filter_text(s->filter));
+	else
+		json_null(&j, "filter");
 	json_text(&j, "plan", filter_plan(s->filter));
 	json_u64(&j, "segments", p->segments);
 	json_u64(&j, "segments_skipped_by_time", p->segments_by_time);
@@ -296,6 +299,8 @@ run(const struct given *g)
 	TRY(output_of(g, &output));
 	if (given_count(g, "limit", 1) == 0)
 		return fail(ERR_USAGE, "--limit 0: at least 1");
+	if (count && given_count(g, "limit", 0))
+		return fail(ERR_USAGE, "--count counts all packets: it goes without --limit");
 	TRY(selected_open(&s, g, "query"));
 	selected_echo(&s);
 	enum err e = explain ? run_explain(&s, count, output, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);
@@ -318,9 +323,9 @@ const struct verb verb_query = {
 	.arguments = "",
 	.options = { options },
 	.details = "The filter is pcap-filter syntax with tcpdump's answers. The range is half open: [from, until). Packets of one\n"
-	           "stream come segment by segment, as they were captured; of several streams strictly in order of time. The\n"
-	           "columns of csv and ndjson are those of docs/format.md. The exit code is 5 when nothing was found, 3 when\n"
-	           "something could not be read.",
+	           "stream come segment by segment, as they were captured; when several streams have packets in the range, strictly\n"
+	           "in order of time. The columns of csv and ndjson are those of docs/format.md. The exit code is 5 when nothing\n"
+	           "was found, 3 when something could not be read.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR query --filter \"host 10.0.0.1 and tcp port 443\" --limit 20", "twenty packets of one host" },
 		{ "atoll -A DIR query --from now-6h --count", "packets and bytes of the last six hours" },

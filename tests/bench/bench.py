@@ -7,7 +7,8 @@ above 1 says that Atoll is that many times faster or smaller than the peer.
 Data: the real corpus in $ATOLL_SHARED (default ../shared) and the trace of 10 million packets that its recipe builds; when
 there is none, two generated traces. Both are made once, in build/bench. Variables: BENCH_PACKETS (length of the long trace),
 BENCH_ROWS (only rows whose name holds this word), BENCH_FAST=1 (no xz and no zstd -19, no archive ten times larger).
-tests/bench/bench_*.c are run too, as PROGRAM REAL.pcap LONG.pcap; each prints one JSON object per row.
+tests/bench/bench_*.c are run too, as PROGRAM REAL.pcap LONG.pcap; each prints one JSON object per row. Remote collection is in
+collect.py: rows push, live (as root, with network namespaces), collectors.
 """
 import json
 import os
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import collect
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, os.environ.get("BUILD") or "build")
@@ -67,7 +70,7 @@ def measured(command, prepare=None):
 
 
 def add(name, value, unit, peer=None, peer_value=None, peak=None, aim=None):
-    smaller = unit.startswith("bytes") or unit in ("s", "ms")
+    smaller = unit.startswith("bytes") or unit in ("s", "ms", "ns/packet", "packets", "MiB")
     ratio = None
     if value and peer_value:
         ratio = peer_value / value if smaller else value / peer_value
@@ -278,6 +281,8 @@ def larger(path):
 
 def bench_programs(real, long):
     for program in os.environ.get("BENCH_PROGRAMS", "").split():
+        if os.path.basename(program) == collect.DRIVER:
+            continue
         _, peak, out = measured_once([os.path.join(TOP, program), real, long])
         for line in out.splitlines():
             row = json.loads(line)
@@ -320,6 +325,7 @@ def main():
                 print(f"  no larger archive: {e}")
         attempt("host", bench_host, long_label, long, folders[1], large)
         shutil.rmtree(archive("large"), ignore_errors=True)
+    collect.bench_all(sys.modules[__name__], long_label, real, long, long_packets)
     with open(os.path.join(BUILD, "bench.json"), "w", encoding="ascii") as f:
         json.dump(rows, f, indent=1)
         f.write("\n")

@@ -205,7 +205,7 @@ def missing_segment(found, parts):
     os.rename(segment_path("a", 2), "kept.seg")
     rest = b"".join(parts[0] + parts[2])
     r, got = export("a")
-    ok("without_a_segment_the_rest_reads", r.code == 3 and got == rest and "missing" in r.err, r)
+    ok("without_a_segment_the_rest_reads", r.code == 3 and got == rest and "missing" in r.err and "atoll fsck" in r.err, r)
     r = atoll("a", "query", "--count", "--json", "--until", "2026-01-05T08:30:00Z")
     ok("a_range_that_does_not_need_it_is_whole", r.code == 0 and json.loads(r.text)["packets"] == len(found[0]), r)
     must("fsck_names_a_missing_segment", atoll("a", "fsck"), 1, f"{2:016x}")

@@ -279,6 +279,7 @@ def plans(a, packets):
     same("without_selectors_all_segments_are_looked_at",
          (all_.get("segments"), all_.get("segments_skipped_by_time"), all_.get("packets_to_look_at")), (4, 0, 4 * N if not SANITIZED
          else sum(len(p) for p in packets.values())))
+    same("without_a_filter_it_is_null", all_.get("filter", ""), None)
     if not SANITIZED:
         same("and_all_blocks", (all_["blocks"], all_["blocks_to_read"]), (8, 8))
     counted = explain(a, "--count")

@@ -17,9 +17,9 @@ from kit import traces as t     # noqa: E402
 from kit.proxy import *         # noqa: E402,F403
 from kit.results import *       # noqa: E402,F403
 
-LANES = 20
+LANES = 32
 FLIPPED = 300     # each of the first bytes, both ways
-CASE_SECONDS = 100
+CASE_SECONDS = 150
 
 
 class Lane:
@@ -38,7 +38,7 @@ class Lane:
         self.proxy.ways.clear()
         self.proxy.plan = lambda i: first if i == 0 else later(i) if later else Way()
         files = small.make(self.site.folder, number)
-        done = self.collector.push(*files, timeout=CASE_SECONDS)
+        done = self.collector.push(*files, timeout=CASE_SECONDS, options=("--wait",))
         for path in files:
             os.unlink(path)
         if done.code != 0:
@@ -114,6 +114,8 @@ def cases(up, down):
     for seed in range(6):  # the second connection is bad as well
         made.append(("cut_twice", f"seed {seed}", Way(cut={UP: 100 + 40 * seed}),
                      lambda i, s=seed: Way(cut={DOWN: 60 + 20 * s}) if i == 1 else Way()))
+    # a length that was changed makes its reader wait, so these take long, too
+    made.sort(key=lambda case: case[0] != "half_open" and case[1] not in ("byte 62", "byte 63", "byte 165", "byte 166", "byte 167"))
     return made
 
 
@@ -130,8 +132,8 @@ def played(port, data, pause=0.0):
             s.shutdown(socket.SHUT_WR)
             while more := s.recv(65536):
                 answer += more
-        except ConnectionError:
-            pass
+        except OSError:
+            pass  # it has had enough
     return answer
 
 
@@ -187,7 +189,7 @@ def false_archive(lane, way):
     kept, lane.proxy.to = lane.proxy.to, server.getsockname()[1]
     lane.proxy.plan = lambda i: Way()
     files = small.make(lane.site.folder, 902)
-    process = lane.collector.start_push(*files)
+    process = lane.collector.start_push(*files, options=("--wait",))
     time.sleep(4)
     ok("a_collector_does_not_believe_a_recorded_archive", process.poll() is None and lane.collector.parcels_left() > 0,
        process.poll(), lane.collector.tail())

@@ -53,6 +53,7 @@ def exit_codes():
     must("exit_2_for_a_count_that_is_none", atoll("a", "query", "--limit", "many"), 2, "--limit")
     must("exit_2_for_an_unknown_form", atoll("a", "query", "-o", "xml"), 2, "table, csv and ndjson")
     must("exit_2_for_an_unknown_format", atoll("a", "export", "--raw", "-o", "x", "--format", "erf"), 2, "pcap and pcapng")
+    must("exit_2_for_a_count_with_a_limit", atoll("a", "query", "--count", "--limit", "3"), 2, "--count")
     must("exit_2_for_a_limit_of_nothing", atoll("a", "export", "--raw", "-o", "x", "--limit", "0"), 2, "--limit")
     must("exit_2_for_an_output_inside_the_archive", atoll("a", "export", "--raw", "-o", "a/owner.key"), 2, "archive")
     must("exit_2_for_an_option_given_twice", atoll("a", "query", "--from", "now", "--from", "now"), 2, "twice")

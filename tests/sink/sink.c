@@ -373,7 +373,8 @@ static void
 report(void)
 {
 	printf("{\"parcels\": %llu, \"bytes\": %llu, \"sessions\": %llu, \"enrolled\": %llu, \"forks\": %llu, \"gaps\": %llu, "
-	       "\"bad\": %llu, \"reports\": %llu, \"problem\": \"%s\", \"streams\": {",
+	       "\"bad\": %llu, \"reports\": %llu, "
+	       "\"problem\": \"%s\", \"streams\": {",
 	       (unsigned long long)it.parcels, (unsigned long long)it.bytes,
 	       (unsigned long long)it.sessions, (unsigned long long)it.enrolled, (unsigned long long)it.forks,
 	       (unsigned long long)it.gaps, (unsigned long long)it.bad, (unsigned long long)it.reports, it.problem);

@@ -189,6 +189,17 @@ small_blocks_are_joined_into_full_ones(void **state)
 	assert_int_equal(t.segments, 1);
 	assert_int_equal(t.records, 63000);
 	assert_int_equal(blocks_in_segments(), 1);
+	struct gap_row gap = { 0 };
+	MUST(catalogue_begin(catalogue()));
+	MUST(catalogue_next_gap(catalogue(), &gap));
+	assert_int_equal(gap.cause, GAP_KERNEL);
+	assert_int_equal(gap.sequence, 1);
+	MUST(catalogue_next_gap(catalogue(), &gap)); /* ten losses within a second are one */
+	assert_int_equal(gap.cause, GAP_SPOOL);
+	assert_int_equal(gap.records, 30);
+	assert_int_equal(gap.sequence, 100);
+	assert_int_equal(catalogue_next_gap(catalogue(), &gap), END);
+	catalogue_end(catalogue());
 	is_in_order();
 	HOLDS(&want);
 	assert_int_equal(landing_files(), 0);
@@ -520,6 +531,13 @@ a_missing_landing_file_becomes_gaps(void **state)
 	store_close(&store);
 	landing_path_of(row.landing, path);
 	assert_int_equal(unlink(path), 0);
+	struct archive *a = NULL;
+	MUST(archive_open(&a, dir, NULL, ARCHIVE_READ));
+	MUST(archive_digest(a, NULL, 0, UINT64_MAX, &have, &notices)); /* looks again, and then goes on without */
+	archive_close(&a);
+	assert_int_equal(notices, 1);
+	assert_int_equal(have.sum, want.sum);
+	notices = 0;
 	MUST(store_open(&store, dir, NULL));
 	assert_int_equal(archive_recovered(store_archive(store))->lost_landings, 1);
 	MUST(archive_digest(store_archive(store), NULL, 0, UINT64_MAX, &have, &notices));

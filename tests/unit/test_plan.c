@@ -221,10 +221,44 @@ knows_its_extent(void **state)
 	assert_int_equal(e.from_ns, 170 * S);
 	assert_int_equal(e.until_ns, 180 * S);
 	assert_false(plan_extent(made_plan(NULL, 500 * S, 0, NULL), &e));
-	/* 500 records in 300 s */
-	uint64_t width = plan_even_width(made_plan(NULL, 0, 0, NULL), 50);
-	assert_in_range(width, 29 * S, 31 * S);
-	assert_int_equal(plan_even_width(made_plan(NULL, 500 * S, 0, NULL), 50), 1);
+}
+
+static void
+widths_follow_the_segments_density(void **state)
+{
+	(void)state;
+	struct plan *p = made_plan(NULL, 0, 0, NULL);
+	assert_in_range(plan_even_width(p, 100 * S, 40), 39 * S, 41 * S);
+	assert_in_range(plan_even_width(p, 200 * S, 100), 49 * S, 51 * S);  /* both streams */
+	assert_int_equal(plan_even_width(p, 360 * S, 50), 39 * S + 1);      /* no more are left */
+	assert_int_equal(plan_even_width(p, 399 * S + 1, 50), 1);
+	assert_int_equal(plan_even_width(p, 200 * S, 0), 1);
+	assert_int_equal(plan_even_width(made_plan(NULL, 500 * S, 0, NULL), 0, 50), 1);
+}
+
+static void
+knows_how_far_it_is(void **state)
+{
+	(void)state;
+	uint64_t total;
+	struct plan *p = made_plan(NULL, 0, 0, NULL);
+	assert_int_equal(plan_progress(p, 0, &total), 0);
+	assert_int_equal(total, 500);
+	(void)walk(p, NULL, 0);
+	assert_int_equal(plan_progress(p, 25, &total), 25);
+	assert_int_equal(plan_progress(p, 500, &total), 500);
+	/* skipped blocks and segments are done when they are passed */
+	p = made_plan(NULL, 170 * S, 180 * S, NULL);
+	(void)walk(p, NULL, 0);
+	assert_int_equal(plan_progress(p, plan_counts(p)->records_left, &total), 300);
+	assert_int_equal(total, 300);
+	/* in windows */
+	p = made_plan(NULL, 0, 0, NULL);
+	plan_narrow(p, (struct span){ 100 * S, 200 * S });
+	assert_in_range(plan_progress(p, 0, &total), 148, 152);
+	assert_int_equal(total, 500);
+	plan_narrow(p, (struct span){ 200 * S, 399 * S + 1 });
+	assert_int_equal(plan_progress(p, 0, &total), 500);
 }
 
 static void
@@ -256,6 +290,8 @@ main(void)
 		cmocka_unit_test(what_is_skipped_is_counted_for_the_first_reason),
 		cmocka_unit_test(rewinds_and_narrows),
 		cmocka_unit_test(knows_its_extent),
+		cmocka_unit_test(widths_follow_the_segments_density),
+		cmocka_unit_test(knows_how_far_it_is),
 		cmocka_unit_test(a_missing_file_is_counted_and_the_rest_goes_on), /* the last: it removes one */
 	};
 	return cmocka_run_group_tests(tests, make, unmake);

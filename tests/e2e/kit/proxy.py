@@ -108,6 +108,8 @@ class Proxy:
         self.writers.update(both)
         try:
             await asyncio.gather(self.pump(way, UP, reader, far_writer, both), self.pump(way, DOWN, far_reader, writer, both))
+        except asyncio.CancelledError:
+            pass  # the test is over
         finally:
             for w in both:
                 self.writers.discard(w)

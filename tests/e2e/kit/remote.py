@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
+import threading
 import time
 from collections import Counter
 
@@ -108,8 +110,11 @@ class Site:
         """Starts the server; env: for a shim, which does not go with the sandbox. wait: until it says that all is up; False when
         it ended before that."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        listener.bind("\0atoll-test-%d-%d-%f" % (os.getpid(), self.port, time.monotonic()))
-        environment = dict(os.environ, NOTIFY_SOCKET="@" + listener.getsockname()[1:].decode(), **(env or {}))
+        path = os.path.join(tempfile.gettempdir(), f"atoll-up-{os.getpid()}-{self.port}")  # abstract names stay in a namespace
+        if os.path.exists(path):
+            os.unlink(path)
+        listener.bind(path)
+        environment = dict(os.environ, NOTIFY_SOCKET=path, **(env or {}))
         command = [*self.wrapper, ATOLL, "-A", self.archive, "serve", "--config", self.config, "--listen",
                    f"{self.host}:{self.port}", "--metrics", "none", *(["--user", "root"] if ROOT else []),
                    *([] if sandbox else ["--no-sandbox"])]
@@ -117,9 +122,13 @@ class Site:
             self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                                            start_new_session=True)
         try:
-            return self.wait_up(listener) if wait else True
+            up = self.wait_up(listener) if wait else True
+            if not up and not env:  # with a shim it may
+                raise Trouble(f"the server does not start: {self.tail(3)}")
+            return up
         finally:
             listener.close()
+            os.unlink(path)
 
     def wait_up(self, listener):
         listener.settimeout(0.2)
@@ -192,13 +201,15 @@ class Site:
 
     def export(self, *options):
         """The packets, as a bag."""
-        path = os.path.join(self.folder, "export.pcap")
+        path = os.path.join(self.folder, f"export-{threading.get_ident()}.pcap")
         r = self.verb("export", "--raw", "-q", "-o", path, *options)
         if r.code == 5:  # there is nothing
             return Counter()
         if r.code != 0:
             raise Trouble(f"export: {r}")
-        return Counter(t.whole(path))
+        found = Counter(t.whole(path))
+        os.unlink(path)
+        return found
 
     def fsck(self):
         """None, or what it found."""
