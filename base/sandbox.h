@@ -48,8 +48,8 @@ struct sandbox {
 enum err sandbox_enter(const struct sandbox *s);
 
 /* Root becomes this user, with its group, no others, and no capability. NULL: the user "atoll", and when there is none root
- * stays (the log says so) for those processes that need files. Anybody else: nothing happens; ERR_DENIED when another was
- * named. ERR_ABSENT: no such user. */
+ * stays for those processes that need files (the log says so). Anybody else: nothing happens; ERR_DENIED when another was named.
+ * ERR_ABSENT: no such user. */
 enum err sandbox_user(const char *name);
 
 #endif
