@@ -71,7 +71,8 @@ def processes(site):
             same(f"{role}_has_no_new_privileges_and_a_filter_of_system_calls", (s["NoNewPrivs"], s["Seccomp"]), ("1", "2"))
             if r.ROOT:  # the server was told to stay root
                 ok(f"{role}_keeps_of_root_what_it_needs",
-                   int(s["CapEff"], 16) == 0b1010 if role == "store" else set(s["Uid"].split()) == {"65534"} and int(s["CapPrm"], 16) == 0, s)
+                   int(s["CapEff"], 16) == 0b1010 if role == "store"
+                   else set(s["Uid"].split()) == {"65534"} and int(s["CapPrm"], 16) == 0, s)
     for role in ("store", "ingest"):
         links = [os.readlink(f"/proc/{pids[role]}/fd/{fd}") for fd in os.listdir(f"/proc/{pids[role]}/fd")]
         files = [x for x in links if x.startswith("/") and not x.startswith(("/dev/null", site.log))]
