@@ -161,8 +161,8 @@ const struct verb verb_export = {
 	.details = "Times keep their nanoseconds. Packets of one stream come segment by segment (a segment is what was imported\n"
 	           "together, some million packets; the one that starts earlier first) and within it as they were captured; when\n"
 	           "several streams have packets in the range, strictly in order of time. pcap holds one link type; pcapng\n"
-	           "any, with an interface for each stream and link type. The file appears under its name when it is complete: a new one for\n"
-	           "its owner only (mode 0600), one that replaces another with the mode of that.",
+	           "any, with an interface for each stream and link type. The file appears under its name when\n"
+	           "it is complete: a new one for its owner only (mode 0600), one that replaces another with the mode of that.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR export --raw -f \"host 10.0.0.1\" -o host.pcap", "all packets of one host" },
 		{ "atoll -A DIR export --raw --from 2026-11-01 --until 2026-11-02 -o day.pcapng", "one day of all streams" },
