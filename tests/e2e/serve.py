@@ -70,14 +70,8 @@ def processes(site):
             s = status_of(pids[role])
             same(f"{role}_has_no_new_privileges_and_a_filter_of_system_calls", (s["NoNewPrivs"], s["Seccomp"]), ("1", "2"))
             if r.ROOT:  # the server was told to stay root
-<<<<<<< HEAD
                 wanted = ({"0"}, 0b1010) if role == "store" else ({"65534"}, 0)
                 same(f"{role}_keeps_of_root_what_it_needs", (set(s["Uid"].split()), int(s["CapPrm"], 16)), wanted)
-=======
-                ok(f"{role}_keeps_of_root_what_it_needs",
-                   int(s["CapEff"], 16) == 0b1010 if role == "store"
-                   else set(s["Uid"].split()) == {"65534"} and int(s["CapPrm"], 16) == 0, s)
->>>>>>> refs/h/flt
     for role in ("store", "ingest"):
         links = [os.readlink(f"/proc/{pids[role]}/fd/{fd}") for fd in os.listdir(f"/proc/{pids[role]}/fd")]
         files = [x for x in links if x.startswith("/") and not x.startswith(("/dev/null", site.log))]
