@@ -26,7 +26,7 @@ began, sent, refused = time.monotonic(), 0, 0
 while sent + refused < count:
     for _ in range(min(50, count - sent - refused)):
         n = first + sent + refused
-        frame = (b"\\x02\\0\\0\\0\\0\\x02\\x02\\0\\0\\0\\0\\x01\\x08\\0\\x45\\0" + struct.pack(">H", 28 + size) + struct.pack(">H", n & 65535) +
+        frame = (b"\\x02\\0\\0\\0\\0\\x02\\x02\\0\\0\\0\\0\\x01\\x08\\0\\x45\\0" + struct.pack(">HH", 28 + size, n & 65535) +
                  b"\\0\\0\\x40\\x11\\0\\0\\x0a\\0\\0\\x01\\x0a\\0\\0\\x02" + struct.pack(">IHH", n, 8 + size, 0) + os.urandom(size))
         try:
             s.send(frame)
@@ -152,8 +152,8 @@ def link_down(wire, site):
     time.sleep(1.5)
     same("a_capture_goes_on_when_its_link_is_back", collector.stop(), 0, collector.tail())
     found = seen(site, "shaky")
-    ok("every_frame_is_there_exactly_once_in_spite_of_the_links", len(found) == sent + more and set(found.values()) == {1}, len(found), sent,
-       more, collector.status())
+    ok("every_frame_is_there_exactly_once_in_spite_of_the_links", len(found) == sent + more and set(found.values()) == {1}, len(found),
+       sent, more, collector.status())
 
 
 def killed(wire, site):
@@ -215,7 +215,7 @@ def oldest(wire, site):
 def lossy(wire, site):
     if wire.inside(wire.far, "tc", "qdisc", "add", "dev", "ctl1", "root", "netem", "loss", "30%", "delay", "5ms", "reorder",
                    "20%").code != 0:
-        return skip("30_percent_loss", "this kernel has no netem (tests/e2e/remote_link.py has a proxy instead)")
+        return skip("a_link_that_loses_a_third", "this kernel has no netem (tests/e2e/remote_link.py has a proxy instead)")
     collector = monitor(wire, site, "lossy")
     captures(wire, collector)
     sent, _ = wire.send(20000, 0, 4000)
