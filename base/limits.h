@@ -24,8 +24,8 @@
 #define SESSION_HANDSHAKE_NS     10000000000u  /* from connect to HELLO or ENROL: a stranger holds a connection no longer */
 #define SESSION_PING_NS          30000000000u  /* a side that sent nothing for so long says PING */
 #define SESSION_SILENCE_NS       60000000000u  /* a peer that was not heard for so long is gone: two lost PINGs */
-#define SESSION_FRAME_NS         120000000000u /* a frame not complete by then never will be: its length was changed on the way, or
-                                                * somebody trickles bytes; the largest at 550 bytes/s */
+#define SESSION_FRAME_NS         60000000000u  /* a frame not complete by then never will be: its length was changed on the way, or
+                                                * somebody trickles bytes; the largest at 1.1 kB/s */
 #define SESSION_REKEY_NS         120000000000u /* a sending key serves so long ... */
 #define SESSION_REKEY_BYTES      (1u << 30)    /* ... or for so much, whichever is first */
 #define SESSION_REKEY_FRAMES_MAX (1ull << 32)  /* frames under one key before the receiver gives up on the sender */
