@@ -9,13 +9,13 @@
 enum err
 mhd_open(struct mhd *m)
 {
-	struct mhd found = { .library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) };
-	if (!found.library)
+	struct mhd found = { .handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) };
+	if (!found.handle)
 		return fail(ERR_ABSENT, "%s can not be loaded (%s): install libmicrohttpd12, or serve with --metrics none", LIBRARY,
 		            dlerror());
 	const char *missing = NULL;
 #define F(name)                                                              \
-	void *name##_at = dlsym(found.library, "MHD_" #name);                \
+	void *name##_at = dlsym(found.handle, "MHD_" #name);                \
 	if (!name##_at)                                                      \
 		missing = "MHD_" #name;                                      \
 	memcpy(&found.name, &name##_at, sizeof found.name);
@@ -32,7 +32,7 @@ mhd_open(struct mhd *m)
 void
 mhd_close(struct mhd *m)
 {
-	if (m->library)
-		dlclose(m->library);
+	if (m->handle)
+		dlclose(m->handle);
 	*m = (struct mhd){ 0 };
 }

@@ -12,7 +12,7 @@
 	F(create_response_from_buffer) F(add_response_header) F(queue_response) F(destroy_response)
 
 struct mhd {
-	void *library;
+	void *handle; /* of dlopen() */
 #define F(name) __typeof__(MHD_##name) *name;
 	MHD_FUNCTIONS(F)
 #undef F
