@@ -408,3 +408,24 @@ trace_stats(const struct trace *t, struct trace_stats *out)
 uint64_t    trace_offset(const struct trace *t) { return inflate_in_bytes(t->in); }
 uint64_t    trace_size(const struct trace *t) { return inflate_size(t->in); }
 const char *trace_name(const struct trace *t) { return inflate_name(t->in); }
+
+const char *
+trace_stem(const char *path, size_t *n)
+{
+	static const char *const endings[] = { ".gz", ".zst", ".xz", ".lz4", ".pcap", ".pcapng", ".cap", ".dmp" };
+	const char *slash = strrchr(path, '/'), *stem = slash ? slash + 1 : path;
+	if (strcmp(path, "-") == 0)
+		stem = "stdin";
+	*n = strlen(stem);
+	for (bool again = true; again;) {
+		again = false;
+		for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+			size_t m = strlen(endings[i]);
+			if (*n > m && memcmp(stem + *n - m, endings[i], m) == 0) {
+				*n -= m;
+				again = true;
+			}
+		}
+	}
+	return stem;
+}

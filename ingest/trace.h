@@ -74,4 +74,8 @@ const char *trace_name(const struct trace *t);   /* the path, or "standard input
 #define TRACE_FINGERPRINT_WHOLE_BYTES (3u << 20) /* a larger file is sampled */
 enum err trace_fingerprint(const char *path, uint8_t out[TRACE_FINGERPRINT_BYTES]);
 
+/* What in a trace file's path names its contents: without folder and without the endings of traces and packers; "stdin" for
+ * "-". *n bytes, not ended by a NUL; borrowed from path. */
+const char *trace_stem(const char *path, size_t *n);
+
 #endif

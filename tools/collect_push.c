@@ -64,22 +64,8 @@ step_drain(void *arg)
 static void
 stream_of_file(char out[SPOOL_NAME_BYTES], const char *file)
 {
-	static const char *const endings[] = { ".gz", ".zst", ".xz", ".lz4", ".pcap", ".pcapng", ".cap", ".dmp" };
-	const char *base = strrchr(file, '/');
-	base = base ? base + 1 : file;
-	if (strcmp(file, "-") == 0)
-		base = "stdin";
-	size_t n = strlen(base);
-	for (bool again = true; again;) {
-		again = false;
-		for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-			size_t m = strlen(endings[i]);
-			if (n > m && memcmp(base + n - m, endings[i], m) == 0) {
-				n -= m;
-				again = true;
-			}
-		}
-	}
+	size_t n;
+	const char *base = trace_stem(file, &n);
 	n = n < SPOOL_NAME_BYTES ? n : SPOOL_NAME_BYTES - 1;
 	for (size_t i = 0; i < n; i++)
 		out[i] = base[i] && strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:@+", base[i])

@@ -39,22 +39,8 @@ step(void *arg, uint64_t offset, uint64_t records)
 static void
 stream_of_file(char out[STREAM_NAME_BYTES], const char *file)
 {
-	static const char *const endings[] = { ".gz", ".zst", ".xz", ".lz4", ".pcap", ".pcapng", ".cap", ".dmp" };
-	const char *base = strrchr(file, '/');
-	base = base ? base + 1 : file;
-	if (strcmp(file, "-") == 0)
-		base = "stdin";
-	size_t n = strlen(base);
-	for (bool again = true; again;) {
-		again = false;
-		for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-			size_t m = strlen(endings[i]);
-			if (n > m && memcmp(base + n - m, endings[i], m) == 0) {
-				n -= m;
-				again = true;
-			}
-		}
-	}
+	size_t n;
+	const char *base = trace_stem(file, &n);
 	if (n > STREAM_NAME_BYTES - 1)
 		n = STREAM_NAME_BYTES - 1;
 	memcpy(out, base, n);
