@@ -38,14 +38,17 @@ WARN += -Wno-maybe-uninitialized -Wno-stringop-overflow
 endif
 
 ALL_CFLAGS := -std=c2x -g $(OPTIMISE) -fPIE -pthread -D_GNU_SOURCE -I. $(WARN) $(CFLAGS)
-LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
+# AES only, 38 KB of it: a shared library would cost every start of atoll as much as any other does
+NETTLE := $(shell $(CC) -print-file-name=libnettle.a)
+NETTLE := $(if $(findstring /,$(NETTLE)),$(NETTLE),-lnettle)
+LIBS := -llmdb -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp $(NETTLE) -lpthread -lm
 ALL_LDFLAGS := -pie -pthread -Wl,--as-needed $(LINK) $(LDFLAGS)
 
 OUT := $(BUILD)/$(FLAVOUR)
 # of the collector, which has to compile and link where there is no LMDB and no libmicrohttpd
 COLLECT_PARTS := base ingest archive
 COLLECT_LIBS  := -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
-PARTS ?= base ingest archive index query api
+PARTS ?= base ingest archive index anonymize query api
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
 COLLECT_SOURCES := $(wildcard tools/atoll-collect.c tools/collect*.c)
 TOOL_SOURCES    := $(filter-out $(COLLECT_SOURCES),$(wildcard tools/*.c))

@@ -5,7 +5,7 @@ set -u
 
 packages="gcc libc6-dev make pkg-config python3
 liblmdb-dev libzstd-dev libpcap-dev libsodium-dev liblz4-dev liblzma-dev zlib1g-dev libseccomp-dev
-libmicrohttpd-dev libcmocka-dev
+libmicrohttpd-dev nettle-dev libcmocka-dev
 clang clang-format libclang-rt-dev
 tcpdump tshark zstd xz-utils lz4 nfdump python3-nacl tcpreplay iproute2 openssl"
 
@@ -14,13 +14,13 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 		command -v "$tool" >/dev/null || lacking="${lacking:-} $tool"
 	done
 	if [ -z "${lacking:-}" ] && pkg-config --exists lmdb libzstd libpcap libsodium liblz4 liblzma zlib libseccomp libmicrohttpd \
-		cmocka; then
+		nettle cmocka; then
 		exit 0
 	fi
 	cat >&2 <<-END
 	This is not a Debian system, so nothing is installed for you. Needed, with headers:
 	  gcc 12 or clang 14 or newer, GNU make, pkg-config, python3
-	  LMDB, zstd, libpcap, libsodium, lz4, liblzma, zlib, libseccomp, libmicrohttpd, cmocka
+	  LMDB, zstd, libpcap, libsodium, lz4, liblzma, zlib, libseccomp, libmicrohttpd, nettle, cmocka
 	and for all of the tests and benchmarks:
 	  clang with its sanitizer and fuzzer runtimes, clang-format, tcpdump, tshark, zstd, xz, lz4, nfdump, PyNaCl, tcpreplay
 	END
