@@ -86,7 +86,10 @@ set_keys(struct addrmap *m, const uint8_t key[ADDRMAP_KEY_BYTES], const struct p
 		if (!engine)
 			engine = prefix_engine_best();
 		TRY(engine_check(&m->prefix, m->scheme.kind, m->family, engine));
-		return prefix_key_init(&m->prefix, m->scheme.kind, m->family, key, engine);
+		TRY(prefix_key_init(&m->prefix, m->scheme.kind, m->family, key, engine));
+		if (m->family == FAMILY_IP4)
+			prefix_map_top(&m->prefix);
+		return OK;
 	}
 	if (!scheme_reversible(m->scheme))
 		return OK;

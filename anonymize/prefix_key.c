@@ -3,7 +3,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "anonymize/prefix_map.h"
 #include "base/bytes.h"
 
 /* --- the portable engine --- */
@@ -142,10 +141,8 @@ prefix_key_init(struct prefix_key *k, enum scheme_kind kind, enum family family,
 	if (kind == SCHEME_PFX && sodium_memcmp(key, key + 16, 16) == 0)
 		return fail(ERR_DENIED, "the two halves of the ipcrypt-pfx key are equal: addresses would stay as they are");
 	k->pfx = kind == SCHEME_PFX;
-	k->family = family;
 	k->engine = engine;
 	k->first_quad = k->pfx && family == FAMILY_IP4 ? 24 : 0;
-	k->quads = family == FAMILY_IP4 ? 8 : 32;
 	aes128_set_encrypt_key(&k->aes[0], key);
 	if (k->pfx) {
 		aes128_set_encrypt_key(&k->aes[1], key + 16);
@@ -159,7 +156,5 @@ prefix_key_init(struct prefix_key *k, enum scheme_kind kind, enum family family,
 	if (engine->adds_first_key)
 		add_rounds(k, key);
 	k->top_quads = 0;
-	if (family == FAMILY_IP4)
-		prefix_map_top(k);
 	return OK;
 }

@@ -52,10 +52,10 @@ struct prefix_key {
 	uint8_t round[2][11][16];  /* for the engines that use instructions */
 	struct aes128_ctx aes[2];  /* for the one that uses nettle */
 	bool     pfx;              /* both halves are AES keys */
-	enum family family;
-	unsigned first_quad, quads, top_quads;
+	unsigned first_quad;       /* of the family's addresses */
+	unsigned top_quads;        /* whose flips are in top: 0 or PREFIX_TOP_QUADS */
 	uint32_t answer;           /* xor of every 32 answered bits: what the last round key adds */
-	uint16_t top[1 << PREFIX_TOP_BITS]; /* IPv4: flips of the first 12 positions by the first 11 bits */
+	uint16_t top[1 << PREFIX_TOP_BITS]; /* IPv4: flips of the first 12 positions by the first 11 bits (prefix_map.h) */
 	const struct prefix_engine *engine;
 };
 

@@ -120,17 +120,36 @@ prefix_map4(const struct prefix_key *k, const uint32_t *in, uint32_t *out, size_
 		map4_chunk(k, in + i, out + i, n - i < CHUNK ? n - i : CHUNK, &before);
 }
 
+/* The first quad whose flips are not those of the entry before this one in the table. */
+static unsigned
+top_from(uint32_t entry)
+{
+	return entry % 256 == 0 ? 0 : entry % 16 == 0 ? 1 : 2;
+}
+
+/* Only quads 0 to 2 are run, and each once for the addresses that share it. */
 void
 prefix_map_top(struct prefix_key *k)
 {
-	uint32_t address[CHUNK], mapped[CHUNK];
-	struct before4 before = { 0 };
+	struct prefix_operand operand[CHUNK];
+	uint16_t task[CHUNK * 2 + PREFIX_STEP];
+	uint8_t  bits[CHUNK + PREFIX_STEP];
+	unsigned flips = 0;
 	for (uint32_t i = 0; i < 1u << PREFIX_TOP_BITS; i += CHUNK) {
-		for (uint32_t j = 0; j < CHUNK; j++)
-			address[j] = (i + j) << (32 - PREFIX_TOP_BITS);
-		map4_chunk(k, address, mapped, CHUNK, &before);
-		for (uint32_t j = 0; j < CHUNK; j++)
-			k->top[i + j] = (uint16_t)((address[j] ^ mapped[j]) >> 20);
+		size_t tasks = 0, at = 0;
+		for (uint32_t j = 0; j < CHUNK; j++) {
+			operand4(k, &operand[j], (i + j) << (32 - PREFIX_TOP_BITS));
+			for (unsigned quad = top_from(i + j); quad < PREFIX_TOP_QUADS; quad++)
+				task[tasks++] = (uint16_t)(j * PREFIX_QUADS + k->first_quad + quad);
+		}
+		answer(k, operand, task, tasks, bits);
+		for (uint32_t j = 0; j < CHUNK; j++) {
+			for (unsigned quad = top_from(i + j); quad < PREFIX_TOP_QUADS; quad++, at++) {
+				unsigned shift = 4 * (PREFIX_TOP_QUADS - 1 - quad);
+				flips = (flips & ~(0xfu << shift)) | (unsigned)(bits[at / 2] >> at % 2 * 4 & 0xf) << shift;
+			}
+			k->top[i + j] = (uint16_t)flips;
+		}
 	}
 	k->top_quads = PREFIX_TOP_QUADS;
 }

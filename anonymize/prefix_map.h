@@ -18,7 +18,8 @@ void prefix_map6(const struct prefix_key *k, const uint8_t (*in)[16], uint8_t (*
 uint32_t prefix_unmap4(const struct prefix_key *k, uint32_t mapped, unsigned bits);
 void     prefix_unmap6(const struct prefix_key *k, const uint8_t mapped[16], unsigned bits, uint8_t out[16]);
 
-/* Fills k->top, as the last step of prefix_key_init(). */
+/* Fills k->top, worth its 8,736 blocks when more than some hundreds of IPv4 addresses will be mapped: 20 blocks each instead of
+ * 32. Does not change what they are mapped to. */
 void prefix_map_top(struct prefix_key *k);
 
 #endif
