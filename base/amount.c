@@ -19,8 +19,8 @@ static const struct unit sizes[] = {
 
 #define SECOND_NS 1000000000ull
 static const struct unit durations[] = {
-	{ "s", SECOND_NS }, { "m", 60 * SECOND_NS }, { "h", 3600 * SECOND_NS }, { "d", 86400 * SECOND_NS },
-	{ "w", 604800 * SECOND_NS }, { NULL, 0 },
+	{ "ns", 1 },         { "us", 1000 },          { "ms", 1000000 },       { "s", SECOND_NS },       { "m", 60 * SECOND_NS },
+	{ "h", 3600 * SECOND_NS }, { "d", 86400 * SECOND_NS }, { "w", 604800 * SECOND_NS }, { NULL, 0 },
 };
 
 /* The number and its unit; *unit NULL: none was given. False: not of that shape, or too large. */
@@ -92,7 +92,7 @@ size_print(char out[AMOUNT_BYTES], uint64_t bytes)
 const char *
 duration_print(char out[AMOUNT_BYTES], uint64_t ns)
 {
-	if (ns < SECOND_NS)
+	if (ns == 0)
 		return snprintf(out, AMOUNT_BYTES, "0"), out;
-	return amount_print(out, ns - ns % SECOND_NS, durations, "");
+	return amount_print(out, ns, durations, "");
 }

@@ -5,12 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/amount.h"
 #include "base/human.h"
+#include "base/ini.h"
 #include "base/io.h"
 #include "base/limits.h"
 #include "base/options.h"
@@ -33,50 +33,31 @@ struct config_origin {
 	char where[CONFIG_TEXT_BYTES];
 };
 
-/* Where a value stands, for the messages. */
-struct place {
-	const char *file; /* NULL: the environment */
-	unsigned    line;
-	const char *variable;
+/* As ini.h wants them. */
+static const struct ini_name setting_names[] = {
+#define F(section, key, type, otherwise, sentence) { #section, #key },
+	CONFIG_SETTINGS(F)
+#undef F
+	{ "stream", NULL },
+	{ NULL, NULL },
 };
 
 struct loading {
-	struct config *config;
-	void         (*see)(void *arg, const char *sentence);
-	void          *arg;
-	unsigned       faults;
-	char           first[ERR_TEXT_BYTES];
-	struct place   place;
-	char           section[CONFIG_TEXT_BYTES]; /* of the lines read now; "": one that is not known */
-	struct config_stream *stream;              /* the [stream "NAME"] of the lines read now */
-	unsigned       set_on[SETTINGS], stream_set_on[2]; /* line in this file, 0: not set in it */
+	struct config    *config;
+	struct ini_faults faults;
+	struct ini        ini;
+	struct config_stream *stream; /* the [stream "NAME"] of the lines read now */
+	unsigned          set_on[SETTINGS], stream_set_on[2]; /* line in this file, 0: not set in it */
 };
 
-static void __attribute__((format(printf, 2, 3)))
-fault(struct loading *l, const char *format, ...)
-{
-	char what[ERR_TEXT_BYTES / 2], sentence[ERR_TEXT_BYTES];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(what, sizeof what, format, args);
-	va_end(args);
-	if (l->place.file)
-		snprintf(sentence, sizeof sentence, "%.400s:%u: %s", l->place.file, l->place.line, what);
-	else
-		snprintf(sentence, sizeof sentence, "%s: %s", l->place.variable, what);
-	if (l->faults++ == 0)
-		snprintf(l->first, sizeof l->first, "%s", sentence);
-	if (l->see)
-		l->see(l->arg, sentence);
-}
-
+/* Where the value that is read now comes from. */
 static void
 place_name(const struct loading *l, char out[CONFIG_TEXT_BYTES])
 {
-	if (l->place.file)
-		snprintf(out, CONFIG_TEXT_BYTES, "%.200s:%u", l->place.file, l->place.line);
+	if (l->faults.line)
+		snprintf(out, CONFIG_TEXT_BYTES, "%.200s:%u", l->faults.place, l->faults.line);
 	else
-		snprintf(out, CONFIG_TEXT_BYTES, "environment %s", l->place.variable);
+		snprintf(out, CONFIG_TEXT_BYTES, "environment %s", l->faults.place);
 }
 
 /* --- values --- */
@@ -180,49 +161,9 @@ static void
 setting_set(struct loading *l, size_t i, const char *text)
 {
 	if (value_parse(&settings[i], l->config, text) != OK)
-		fault(l, "%s", err_text());
+		ini_fault(&l->faults, "%s", err_text());
 	else
 		place_name(l, l->config->origins[i].where);
-}
-
-/* The section's own sections and keys, NULL-ended, for the nearest name. */
-static const char *
-nearest_section(const char *text)
-{
-	const char *names[SETTINGS + 2];
-	size_t n = 0;
-	for (size_t i = 0; i < SETTINGS; i++)
-		if (i == 0 || strcmp(settings[i].section, settings[i - 1].section) != 0)
-			names[n++] = settings[i].section;
-	names[n++] = "stream";
-	names[n] = NULL;
-	return options_nearest(text, names);
-}
-
-static const char *
-nearest_key(const char *section, const char *text)
-{
-	const char *names[SETTINGS + 1];
-	size_t n = 0;
-	for (size_t i = 0; i < SETTINGS; i++)
-		if (strcmp(settings[i].section, section) == 0)
-			names[n++] = settings[i].key;
-	names[n] = NULL;
-	return options_nearest(text, names);
-}
-
-static void
-unknown_key(struct loading *l, const char *section, const char *key)
-{
-	char shown[64];
-	const char *near = nearest_key(section, key);
-	human_text(shown, sizeof shown, key);
-	for (size_t i = 0; near == NULL && i < SETTINGS; i++)
-		if (strcmp(settings[i].key, key) == 0) {
-			fault(l, "there is no %s in [%s], but in [%s]", shown, section, settings[i].section);
-			return;
-		}
-	fault(l, "there is no %s in [%s]%s%s%s", shown, section, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 /* --- lines --- */
@@ -239,13 +180,15 @@ stream_section(struct loading *l, const char *name)
 	if (l->stream)
 		return;
 	if (c->stream_count == CONFIG_STREAMS_MAX) {
-		fault(l, "more than %u sections of streams", CONFIG_STREAMS_MAX);
+		ini_fault(&l->faults, "more than %u sections of streams", CONFIG_STREAMS_MAX);
+		ini_skip_section(&l->ini);
 		return;
 	}
 	if ((c->stream_count & (c->stream_count - 1)) == 0) { /* room for twice as many */
 		struct config_stream *more = realloc(c->streams, (c->stream_count ? 2 * c->stream_count : 1) * sizeof *more);
 		if (more == NULL) {
-			fault(l, "no memory for %u sections of streams", c->stream_count + 1);
+			ini_fault(&l->faults, "no memory for %u sections of streams", c->stream_count + 1);
+			ini_skip_section(&l->ini);
 			return;
 		}
 		c->streams = more;
@@ -257,40 +200,25 @@ stream_section(struct loading *l, const char *name)
 
 /* [section], [stream "NAME"] */
 static void
-section_line(struct loading *l, char *line)
+section_begin(struct loading *l)
 {
-	size_t n = strlen(line);
-	char shown[64];
-	l->section[0] = 0;
+	const char *section = l->ini.section;
+	char name[STREAM_NAME_BYTES];
 	l->stream = NULL;
-	if (line[n - 1] != ']') {
-		fault(l, "a section is written [NAME]");
-		return;
-	}
-	line[n - 1] = 0;
-	line++;
-	if (strncmp(line, "stream \"", 8) == 0) {
-		size_t length = strlen(line + 8);
-		if (length < 2 || line[8 + length - 1] != '"' || memchr(line + 8, '"', length - 1) || length > STREAM_NAME_BYTES) {
-			fault(l, "the section of a stream is written [stream \"NAME\"]");
+	if (strncmp(section, "stream", 6) == 0 && (section[6] == 0 || section[6] == ' ')) {
+		size_t n = strlen(section), length = n > 9 ? n - 9 : 0; /* of NAME in stream "NAME" */
+		if (length == 0 || section[7] != '"' || section[n - 1] != '"' || memchr(section + 8, '"', length) ||
+		    length >= sizeof name) {
+			ini_fault(&l->faults, "the section of a stream is written [stream \"NAME\"]");
+			ini_skip_section(&l->ini);
 			return;
 		}
-		line[8 + length - 1] = 0;
-		snprintf(l->section, sizeof l->section, "stream");
-		stream_section(l, line + 8);
-		return;
+		snprintf(name, sizeof name, "%.*s", (int)length, section + 8);
+		stream_section(l, name);
+	} else if (!ini_section_known(setting_names, section)) {
+		ini_unknown_section(&l->faults, setting_names, section);
+		ini_skip_section(&l->ini);
 	}
-	for (size_t i = 0; i < SETTINGS; i++)
-		if (strcmp(settings[i].section, line) == 0) {
-			snprintf(l->section, sizeof l->section, "%s", line);
-			return;
-		}
-	const char *near = nearest_section(line);
-	human_text(shown, sizeof shown, line);
-	if (strncmp(line, "stream", 6) == 0 && (line[6] == 0 || line[6] == ' '))
-		fault(l, "the section of a stream is written [stream \"NAME\"]");
-	else
-		fault(l, "there is no section [%s]%s%s%s", shown, near ? "; did you mean [" : "", near ? near : "", near ? "]?" : "");
 }
 
 static void
@@ -299,135 +227,49 @@ stream_key(struct loading *l, const char *key, const char *value)
 	static const char *const keys[] = { "age", "bytes", NULL };
 	unsigned which = strcmp(key, "age") == 0 ? 0 : strcmp(key, "bytes") == 0 ? 1 : 2;
 	char shown[64];
-	if (l->stream == NULL)
-		return; /* told when its section began */
 	if (which == 2) {
 		const char *near = options_nearest(key, keys);
-		fault(l, "there is no %s in [stream \"%s\"]%s%s%s", human_text(shown, sizeof shown, key), l->stream->name,
-		      near ? "; did you mean " : ": age and bytes", near ? near : "", near ? "?" : "");
+		ini_fault(&l->faults, "there is no %s in [stream \"%s\"]%s%s%s", human_text(shown, sizeof shown, key),
+		          l->stream->name, near ? "; did you mean " : ": age and bytes", near ? near : "", near ? "?" : "");
 		return;
 	}
-	if (l->stream_set_on[which]) {
-		fault(l, "%s is set on line %u already", key, l->stream_set_on[which]);
+	if (!ini_first(&l->faults, key, &l->stream_set_on[which]))
 		return;
-	}
-	l->stream_set_on[which] = l->place.line;
 	if ((which == 0 ? duration_parse(&l->stream->age_ns, value, key) : size_parse(&l->stream->bytes, value, key)) != OK)
-		fault(l, "%s", err_text());
+		ini_fault(&l->faults, "%s", err_text());
 	place_name(l, l->stream->where);
 }
 
 static void
-key_line(struct loading *l, const char *key, const char *value)
+setting_read(struct loading *l)
 {
-	if (strcmp(l->section, "stream") == 0) {
-		stream_key(l, key, value);
+	if (l->stream) {
+		stream_key(l, l->ini.key, l->ini.value);
 		return;
 	}
-	for (size_t i = 0; i < SETTINGS; i++) {
-		if (strcmp(settings[i].section, l->section) != 0 || strcmp(settings[i].key, key) != 0)
-			continue;
-		if (l->set_on[i])
-			fault(l, "%s is set on line %u already", key, l->set_on[i]);
-		else
-			setting_set(l, i, value);
-		l->set_on[i] = l->place.line;
-		return;
-	}
-	unknown_key(l, l->section, key);
-}
-
-static char *
-trimmed(char *text)
-{
-	while (*text == ' ' || *text == '\t')
-		text++;
-	for (size_t n = strlen(text); n > 0 && (text[n - 1] == ' ' || text[n - 1] == '\t'); n--)
-		text[n - 1] = 0;
-	return text;
-}
-
-static void
-config_line(struct loading *l, char *line)
-{
-	char shown[64];
-	for (const char *at = line; *at; at++)
-		if (((uint8_t)*at < ' ' && *at != '\t') || *at == 0x7f) {
-			fault(l, "a control character (byte %zu)", (size_t)(at - line) + 1);
-			return;
-		}
-	line = trimmed(line);
-	if (*line == 0 || *line == '#' || *line == ';')
-		return;
-	if (*line == '[') {
-		section_line(l, line);
-		return;
-	}
-	char *equals = strchr(line, '=');
-	if (equals == NULL) {
-		fault(l, "\"%s\" is neither KEY = VALUE nor [SECTION] nor # comment", human_text(shown, sizeof shown, line));
-		return;
-	}
-	*equals = 0;
-	if (l->section[0])
-		key_line(l, trimmed(line), trimmed(equals + 1));
-	else if (l->faults == 0) /* after an unknown section its keys say nothing new */
-		fault(l, "%s stands in no section", human_text(shown, sizeof shown, trimmed(line)));
+	int i = ini_find(&l->faults, setting_names, l->ini.section, l->ini.key);
+	if (i >= 0 && ini_first(&l->faults, l->ini.key, &l->set_on[i]))
+		setting_set(l, (size_t)i, l->ini.value);
 }
 
 /* --- files --- */
-
-static enum err
-file_read(const char *path, char **text, size_t *n)
-{
-	int fd = -1;
-	uint64_t bytes;
-	TRY(io_open(&fd, path));
-	enum err e = io_size(fd, &bytes, path);
-	if (e == OK && bytes > CONFIG_FILE_BYTES_MAX)
-		e = fail(ERR_LIMIT, "%s: a configuration has at most %u bytes", path, CONFIG_FILE_BYTES_MAX);
-	char *all = e == OK ? malloc((size_t)bytes + 1) : NULL;
-	if (e == OK && all == NULL)
-		e = fail(ERR_NOMEM, "%s: no memory to read it", path);
-	if (e == OK)
-		e = io_read(fd, all, (size_t)bytes, n, path);
-	io_close(&fd);
-	if (e != OK) {
-		free(all);
-		return e;
-	}
-	all[*n] = 0;
-	*text = all;
-	return OK;
-}
 
 static enum err
 file_load(struct loading *l, const char *path)
 {
 	char *text = NULL;
 	size_t n = 0;
-	TRY(file_read(path, &text, &n));
-	l->place = (struct place){ .file = path };
-	l->section[0] = 0;
+	TRY(ini_read(path, CONFIG_FILE_BYTES_MAX, &text, &n));
+	l->faults.place = path;
 	l->stream = NULL;
 	memset(l->set_on, 0, sizeof l->set_on);
-	char *end = text + n;
-	for (char *at = text; at < end;) {
-		char *stop = memchr(at, '\n', (size_t)(end - at));
-		char *next = stop ? stop + 1 : end;
-		stop = stop ? stop : end;
-		l->place.line++;
-		if (stop > at && stop[-1] == '\r')
-			stop--;
-		*stop = 0;
-		if (memchr(at, 0, (size_t)(stop - at)))
-			fault(l, "a NUL byte");
-		else if (stop - at > CONFIG_LINE_BYTES_MAX)
-			fault(l, "longer than %u bytes", CONFIG_LINE_BYTES_MAX);
+	ini_begin(&l->ini, text, n, &l->faults);
+	while (ini_next(&l->ini))
+		if (l->ini.key == NULL)
+			section_begin(l);
 		else
-			config_line(l, at);
-		at = next;
-	}
+			setting_read(l);
+	l->faults.line = 0;
 	free(text);
 	return OK;
 }
@@ -499,7 +341,7 @@ environment_load(struct loading *l, char *const *environment)
 		if (strncmp(*environment, "ATOLL_", 6) != 0 || n >= sizeof name || (*environment)[n] == 0)
 			continue;
 		snprintf(name, sizeof name, "%.*s", (int)n, *environment);
-		l->place = (struct place){ .variable = name };
+		l->faults.place = name;
 		const char *section = NULL;
 		bool known = false;
 		for (size_t i = 0; i < SETTINGS && !known; i++) {
@@ -516,7 +358,7 @@ environment_load(struct loading *l, char *const *environment)
 		snprintf(key, sizeof key, "%s", name + 7 + strlen(section));
 		for (char *at = key; *at; at++)
 			*at = (char)tolower((uint8_t)*at);
-		unknown_key(l, section, key);
+		ini_find(&l->faults, setting_names, section, key); /* tells that there is none */
 	}
 }
 
@@ -537,14 +379,14 @@ static void
 config_relations(struct loading *l)
 {
 	const struct config *c = l->config;
-	l->place = (struct place){ .variable = "configuration" };
+	l->faults.place = "configuration";
 	if (c->limits_connections == 0)
-		fault(l, "[limits] connections: at least 1");
+		ini_fault(&l->faults, "[limits] connections: at least 1");
 	if (c->retention_free_bytes && c->retention_stop_bytes > c->retention_free_bytes)
-		fault(l, "[retention] stop_bytes is more than free_bytes: everything would stop before anything is removed");
+		ini_fault(&l->faults, "[retention] stop_bytes is more than free_bytes: everything would stop before anything is removed");
 	if (c->server_listen.host[0] && c->server_metrics.port == c->server_listen.port &&
 	    strcmp(c->server_metrics.host, c->server_listen.host) == 0)
-		fault(l, "[server] listen and metrics are the same address");
+		ini_fault(&l->faults, "[server] listen and metrics are the same address");
 }
 
 enum err
@@ -557,7 +399,8 @@ config_load(struct config **out, const char *path, char *const *environment, voi
 		c->origins = calloc(SETTINGS, sizeof *c->origins);
 	enum err e = c && l && c->origins ? OK : fail(ERR_NOMEM, "no memory for the configuration");
 	if (e == OK) {
-		*l = (struct loading){ .config = c, .see = see, .arg = arg };
+		l->config = c;
+		l->faults = (struct ini_faults){ .see = see, .arg = arg };
 		defaults(c);
 		e = file_load(l, path ? path : CONFIG_PATH_DEFAULT);
 		if (e == ERR_ABSENT && path == NULL)
@@ -567,11 +410,9 @@ config_load(struct config **out, const char *path, char *const *environment, voi
 		e = folder_load(l, path ? path : CONFIG_PATH_DEFAULT);
 	if (e == OK) {
 		environment_load(l, environment);
-		if (l->faults == 0)
+		if (l->faults.count == 0)
 			config_relations(l);
-		if (l->faults)
-			e = l->faults == 1 ? fail(ERR_USAGE, "%s", l->first)
-			                   : fail(ERR_USAGE, "%s (and %u more: atoll config check)", l->first, l->faults - 1);
+		e = ini_verdict(&l->faults, "atoll config check");
 	}
 	free(l);
 	if (e == OK)

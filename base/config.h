@@ -1,10 +1,7 @@
 /* The configuration: one INI file, then the *.conf files of the folder FILE.d by name, then the environment; the last word
  * counts. One table gives parser, check, `atoll config show` and docs/atoll.conf. No secrets in it.
- *
- *     # comment (a line of its own; ; too)
- *     [section]
- *     key = value
- *     [stream "NAME"]         retention of one stream, or of all streams of a monitor: age, bytes
+ * INI as base/ini.h reads it. A section [stream "NAME"] has the retention of one stream, or of all streams of a monitor: age,
+ * bytes.
  *
  * An environment variable ATOLL_SECTION_KEY gives the value of [section] key.
  */
@@ -19,7 +16,6 @@
 
 #define CONFIG_PATH_DEFAULT   "/etc/atoll/atoll.conf"
 #define CONFIG_TEXT_BYTES     256u      /* a value, with the NUL */
-#define CONFIG_LINE_BYTES_MAX 1024u
 #define CONFIG_FILE_BYTES_MAX (1u << 20)
 #define CONFIG_FILES_MAX      64u       /* in the folder */
 #define CONFIG_STREAMS_MAX    4096u     /* sections [stream "NAME"] */

@@ -6,6 +6,7 @@
 
 #include "base/amount.h"
 #include "base/config.h"
+#include "base/ini.h"
 #include "base/io.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
@@ -300,7 +301,7 @@ limits_hold(void **state)
 	fclose(f);
 	assert_int_equal(config_load(&c, path, NULL, NULL, NULL), ERR_USAGE);
 	f = fopen(path, "w");
-	for (unsigned i = 0; i < CONFIG_LINE_BYTES_MAX + 1; i++)
+	for (unsigned i = 0; i < INI_LINE_BYTES_MAX + 1; i++)
 		fputc('#', f);
 	fclose(f);
 	assert_int_equal(config_load(&c, path, NULL, NULL, NULL), ERR_USAGE);
@@ -335,7 +336,11 @@ amounts_come_back(void **state)
 	assert_true(ns == 900000000000ull);
 	assert_string_equal(duration_print(out, ns), "15m");
 	assert_string_equal(duration_print(out, 14ull * 86400 * 1000000000), "2w");
-	assert_string_equal(duration_print(out, 1), "0");
+	assert_string_equal(duration_print(out, 1), "1ns");
+	assert_string_equal(duration_print(out, 1500000), "1500us");
+	assert_string_equal(duration_print(out, UINT64_MAX), "18446744073709551615ns");
+	assert_int_equal(duration_parse(&ns, "18446744073709551615ns", "x"), OK);
+	assert_true(ns == UINT64_MAX);
 	assert_int_equal(duration_parse(&ns, "15", "x"), ERR_USAGE);
 	assert_int_equal(duration_parse(&ns, "1M", "x"), ERR_USAGE);
 	assert_int_equal(duration_parse(&ns, "40000w", "x"), ERR_USAGE);
