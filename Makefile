@@ -49,6 +49,8 @@ OUT := $(BUILD)/$(FLAVOUR)
 COLLECT_PARTS := base ingest archive
 COLLECT_LIBS  := -lzstd -lpcap -lsodium -llz4 -llzma -lz -lseccomp -lpthread -lm
 PARTS ?= base ingest archive index anonymize query api
+# policies that come with the program, from private to open
+POLICIES := $(patsubst %,anonymize/policies/%.policy,counts-only open research internal)
 LIBRARY_SOURCES := $(wildcard $(addsuffix /*.c,$(PARTS)))
 COLLECT_SOURCES := $(wildcard tools/atoll-collect.c tools/collect*.c)
 TOOL_SOURCES    := $(filter-out $(COLLECT_SOURCES),$(wildcard tools/*.c))
@@ -64,6 +66,7 @@ PAGES := docs/format.md docs/wire.md
 
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIBRARY := $(OUT)/libatoll.a
+PRESETS := $(if $(filter anonymize,$(PARTS)),$(OUT)/anonymize/policy_presets.o)
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
 # what a newcomer types first installs what is missing before it compiles, and uses all cores
@@ -105,18 +108,21 @@ demo: deps all $(GEN)
 test: deps
 	@python3 tests/run.py
 
-## check    quick: include table, banned calls, layout, docs/format.md, docs/wire.md, docs/atoll.conf
-check: $(OUT)/format_doc $(OUT)/config_doc
+## check    quick: include table, banned calls, layout, docs/format.md, docs/wire.md, docs/atoll.conf, docs/example.policy
+check: $(OUT)/format_doc $(OUT)/config_doc $(OUT)/policy_doc
 	@tests/check_includes.sh
 	@tests/check_source.py
 	@for page in $(PAGES); do $(OUT)/format_doc $$page | cmp -s - $$page || \
 		{ echo "$$page is behind the tables in the code: make docs"; exit 1; }; done
 	@$(OUT)/config_doc | cmp -s - docs/atoll.conf || \
 		{ echo "docs/atoll.conf is behind the table of base/config.h: make docs"; exit 1; }
+	@$(OUT)/policy_doc | cmp -s - docs/example.policy || \
+		{ echo "docs/example.policy is behind the table of anonymize/policy.h: make docs"; exit 1; }
 
-## docs     make the tables of docs/format.md, docs/wire.md and docs/atoll.conf again from those in the code
-docs: $(OUT)/format_doc $(OUT)/config_doc
+## docs     make docs/atoll.conf, docs/example.policy and the tables of docs/format.md and docs/wire.md from those in the code
+docs: $(OUT)/format_doc $(OUT)/config_doc $(OUT)/policy_doc
 	@$(OUT)/config_doc > $(OUT)/atoll.conf && cp $(OUT)/atoll.conf docs/atoll.conf
+	@$(OUT)/policy_doc > $(OUT)/example.policy && cp $(OUT)/example.policy docs/example.policy
 	@for page in $(PAGES); do $(OUT)/format_doc $$page > $(OUT)/page.md && cp $(OUT)/page.md $$page || exit 1; done
 
 ## bench    ratios against gzip, zstd, xz, tcpdump, nfpcapd; writes build/bench.json
@@ -135,12 +141,15 @@ torture: all $(GEN) $(SHIMS)
 ## unit     build the unit tests, the generator and the shims, run nothing
 unit: $(UNIT) $(GEN) $(SHIMS) $(SINK)
 
-## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll
+## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll, share/atoll/policies
 install: all
 	install -D -m 755 $(OUT)/atoll $(DESTDIR)$(PREFIX)/bin/atoll
 	install -D -m 755 $(OUT)/atoll-collect $(DESTDIR)$(PREFIX)/bin/atoll-collect
 	install -D -m 644 tools/atoll.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/atoll.conf
 	install -D -m 644 docs/atoll.conf $(DESTDIR)$(PREFIX)/share/doc/atoll/atoll.conf
+	install -D -m 644 docs/example.policy $(DESTDIR)$(PREFIX)/share/doc/atoll/example.policy
+	install -d $(DESTDIR)$(PREFIX)/share/atoll/policies
+	install -m 644 $(POLICIES) $(DESTDIR)$(PREFIX)/share/atoll/policies
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	@for unit in atoll atoll-collect; do \
 		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' tools/$$unit.service \
@@ -165,7 +174,17 @@ $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(OUT)/sources
+# anonymize/policies/*.policy as strings of C
+$(OUT)/anonymize/policy_presets.c: $(POLICIES) Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "anonymize/policy.h"'; echo 'const struct policy_preset policy_presets[] = {'; \
+	   for file in $(POLICIES); do \
+		echo "{ \"$$(basename $$file .policy)\","; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $$file; echo '},'; \
+	   done; echo '{ 0 } };'; } > $@
+$(OUT)/anonymize/policy_presets.o: $(OUT)/anonymize/policy_presets.c $(OUT)/flags
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(PRESETS) $(OUT)/sources
 	@rm -f $@
 	ar rcsD $@ $(filter %.o,$^)
 
@@ -186,7 +205,7 @@ $(OUT)/atoll-collect: $(call objects,$(COLLECT_SOURCES)) $(OUT)/libcollect.a $(O
 $(OUT)/format_doc: $(OUT)/tests/docs/format_doc.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-$(OUT)/config_doc: $(OUT)/tests/docs/config_doc.o $(LIBRARY)
+$(OUT)/config_doc $(OUT)/policy_doc: $(OUT)/%: $(OUT)/tests/docs/%.o $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(OUT)/gen: $(call objects,$(GEN_SOURCES))

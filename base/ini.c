@@ -48,22 +48,19 @@ enum err
 ini_read(const char *path, size_t most, char **text, size_t *n)
 {
 	int fd = -1;
-	uint64_t bytes;
+	size_t got = 0;
 	TRY(io_open(&fd, path));
-	enum err e = io_size(fd, &bytes, path);
-	if (e == OK && bytes > most)
+	char *all = malloc(most + 1); /* a pipe has no size to ask for */
+	enum err e = all ? io_read(fd, all, most + 1, &got, path) : fail(ERR_NOMEM, "%s: no memory to read it", path);
+	if (e == OK && got > most)
 		e = fail(ERR_LIMIT, "%s: longer than %zu bytes", path, most);
-	char *all = e == OK ? malloc((size_t)bytes + 1) : NULL;
-	if (e == OK && all == NULL)
-		e = fail(ERR_NOMEM, "%s: no memory to read it", path);
-	if (e == OK)
-		e = io_read(fd, all, (size_t)bytes, n, path);
 	io_close(&fd);
 	if (e != OK) {
 		free(all);
 		return e;
 	}
-	all[*n] = 0;
+	all[got] = 0;
+	*n = got;
 	*text = all;
 	return OK;
 }

@@ -38,7 +38,7 @@ void ini_fault(struct ini_faults *f, const char *format, ...) __attribute__((for
 /* OK without faults; else ERR_USAGE with the first one, and how many more there are: what tells them all. */
 enum err ini_verdict(const struct ini_faults *f, const char *what);
 
-/* A whole file, malloc'ed and followed by a NUL. ERR_LIMIT: longer than most bytes; ERR_ABSENT, ERR_IO, ERR_NOMEM. */
+/* A whole file or pipe, malloc'ed and followed by a NUL. ERR_LIMIT: longer than most bytes; ERR_ABSENT, ERR_IO, ERR_NOMEM. */
 enum err ini_read(const char *path, size_t most, char **text, size_t *n);
 
 struct ini {

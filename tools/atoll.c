@@ -15,7 +15,7 @@ static const struct option_spec common[] = {
 
 static const struct verb *const verbs[] = {
 	&verb_init, &verb_import, &verb_ls, &verb_stat, &verb_query, &verb_export, &verb_rm, &verb_fsck, &verb_rebuild,
-	&verb_enroll, &verb_monitors, &verb_revoke, &verb_config,
+	&verb_enroll, &verb_monitors, &verb_revoke, &verb_config, &verb_policy,
 	&verb_serve, NULL,
 };
 

@@ -12,7 +12,7 @@
 #define JSON_VERSION 1u /* of the shapes that --json gives; larger when one loses or changes a member */
 
 extern const struct verb verb_init, verb_import, verb_ls, verb_query, verb_export, verb_stat, verb_rm, verb_fsck, verb_rebuild;
-extern const struct verb verb_enroll, verb_monitors, verb_revoke, verb_config, verb_serve;
+extern const struct verb verb_enroll, verb_monitors, verb_revoke, verb_config, verb_policy, verb_serve;
 
 #define CONFIG_OPTION { "config", 0, OPTION_TEXT, "FILE", "ATOLL_CONFIG", "configuration instead of /etc/atoll/atoll.conf" }
 

@@ -123,5 +123,13 @@ shaped("config_show", "config show", run(ATOLL, "config", "show", "--json"))
 with open("bad.conf", "w", encoding="ascii") as f:
     f.write("[server]\nlissten = x\n")
 shaped("config_check_with_faults", "config check", run(ATOLL, "config", "check", "--json", "--config", "bad.conf"))
+shaped("policy_ls", "policy ls", run(ATOLL, "policy", "ls", "--json"))
+shaped("policy_show", "policy show", run(ATOLL, "policy", "show", "open", "--json"))
+shaped("policy_diff", "policy diff", run(ATOLL, "policy", "diff", "open", "research", "--json"))
+shaped("policy_diff_of_the_same", "policy diff", run(ATOLL, "policy", "diff", "open", "open", "--json"))
+shaped("policy_check", "policy check", run(ATOLL, "policy", "check", "open", "--json"))
+with open("bad.policy", "w", encoding="ascii") as f:
+    f.write("[policy]\nversion = 1\n[adresses]\n")
+shaped("policy_check_with_faults", "policy check", run(ATOLL, "policy", "check", "./bad.policy", "--json"))
 same("every_section_was_looked_at", set(SHAPES) - SEEN, set())
 finish()

@@ -15,6 +15,12 @@ cmp -s "$TOP/docs/atoll.conf" root/opt/atoll/share/doc/atoll/atoll.conf
 result the_example_configuration_is_installed $?
 root/opt/atoll/bin/atoll config check --config root/opt/atoll/share/doc/atoll/atoll.conf > /dev/null
 result and_is_in_order $?
+for policy in counts-only open research internal; do
+	root/opt/atoll/bin/atoll policy check root/opt/atoll/share/atoll/policies/$policy.policy > /dev/null
+	result "the_policy_${policy}_is_installed" $?
+done
+cmp -s "$TOP/docs/example.policy" root/opt/atoll/share/doc/atoll/example.policy
+result the_example_of_a_policy_is_installed $?
 for unit in atoll atoll-collect; do
 	file=root/opt/atoll/lib/systemd/system/$unit.service
 	grep -q "^ExecStart=/opt/atoll/bin/$unit " "$file"
