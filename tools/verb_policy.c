@@ -27,7 +27,6 @@ list(const struct given *g, const char *const *names)
 	struct json j = { .to = stdout };
 	struct table *t = NULL;
 	enum err e = OK;
-	(void)names;
 	if (as_json) {
 		j = report_json();
 		json_array(&j, "policies");
@@ -65,55 +64,47 @@ list(const struct given *g, const char *const *names)
 
 /* --- check --- */
 
-#define SENTENCES_MAX 256u /* kept for the document, of mistakes and of warnings each; the figures count on */
-
 struct checking {
-	bool     as_json;
-	unsigned count[2];              /* warnings, mistakes */
-	char   (*kept[2])[ERR_TEXT_BYTES];
+	struct json *json;
+	unsigned     mistakes;
 };
 
-/* As lines of their own; for --json they are kept, because mistakes come before warnings in the document. */
+/* A sentence as a line of its own; with --json they go into a list. */
 static void
 see_sentence(void *arg, bool mistake, const char *sentence)
 {
 	struct checking *c = arg;
 	char shown[ERR_TEXT_BYTES];
-	if (!c->as_json)
+	c->mistakes += mistake;
+	if (c->json) {
+		json_object(c->json, NULL);
+		json_bool(c->json, "mistake", mistake);
+		json_text(c->json, "sentence", sentence);
+		json_end(c->json);
+	} else {
 		fprintf(stderr, "%s%s\n", mistake ? "" : "warning: ", human_text(shown, sizeof shown, sentence));
-	else if (c->count[mistake] < SENTENCES_MAX)
-		snprintf(c->kept[mistake][c->count[mistake]], ERR_TEXT_BYTES, "%s", sentence);
-	c->count[mistake]++;
-}
-
-static void
-sentences_json(struct json *j, const char *key, const struct checking *c, bool mistakes)
-{
-	json_array(j, key);
-	for (unsigned i = 0; i < c->count[mistakes] && i < SENTENCES_MAX; i++)
-		json_text(j, NULL, c->kept[mistakes][i]);
-	json_end(j);
+	}
 }
 
 static enum err
 check(const struct given *g, const char *const *names)
 {
-	static char kept[2][SENTENCES_MAX][ERR_TEXT_BYTES];
-	struct checking c = { .as_json = given_flag(g, "json"), .kept = { kept[0], kept[1] } };
+	struct json j;
+	struct checking c = { .json = NULL };
 	uint8_t hash[POLICY_HASH_BYTES];
 	char hex[2 * POLICY_HASH_BYTES + 1];
 	struct policy p;
-	enum err e = policy_load(&p, names[0], see_sentence, &c);
-	if (e != OK && c.count[true] == 0) /* it could not be read */
-		return e;
-	if (e == OK) {
-		TRY(policy_hash(&p, hash));
-		hash_hex(hex, hash);
+	if (given_flag(g, "json")) {
+		j = report_json();
+		json_array(&j, "told");
+		c.json = &j;
 	}
-	if (c.as_json) {
-		struct json j = report_json();
-		sentences_json(&j, "faults", &c, true);
-		sentences_json(&j, "warnings", &c, false);
+	enum err e = policy_load(&p, names[0], see_sentence, &c);
+	e = e == OK ? policy_hash(&p, hash) : e;
+	if (e == OK)
+		hash_hex(hex, hash);
+	if (c.json) {
+		json_end(&j);
 		json_bool(&j, "good", e == OK);
 		json_text(&j, "hash", e == OK ? hex : NULL);
 		json_end(&j);
@@ -121,7 +112,7 @@ check(const struct given *g, const char *const *names)
 	} else if (e == OK && !given_flag(g, "quiet")) {
 		printf("policy in order, hash %s\n", hex);
 	}
-	return e == OK ? OK : fail(e, "%u %s", c.count[true], c.count[true] == 1 ? "mistake" : "mistakes");
+	return c.mistakes ? fail(ERR_USAGE, "%u %s", c.mistakes, c.mistakes == 1 ? "mistake" : "mistakes") : e;
 }
 
 /* --- show --- */

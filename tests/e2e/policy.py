@@ -78,7 +78,7 @@ def wrong():
     r = policy("check", "x.policy")
     ok("garbage_is_told_line_by_line", r.code == 2 and "x.policy:1: " in r.err and not re.search(r"[^\n -~]", r.err), r)
     document = json.loads(policy("check", "x.policy", "--json").text)
-    ok("also_as_json", document["faults"] and not document["good"] and document["hash"] is None, document)
+    ok("also_as_json", document["told"] and not document["good"] and document["hash"] is None, document)
     write("x.policy", b"#" * 70000, "wb")
     must("a_long_file_is_refused", policy("check", "x.policy"), 1, r"x\.policy: longer than 65536 bytes")
     must("an_unknown_name_has_a_near_one", policy("show", "reserch"), 5, "did you mean research")
