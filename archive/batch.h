@@ -39,6 +39,7 @@ struct link {
 enum {
 	FLOW_FRAGMENT = 1,   /* records are fragments other than the first: no transport header in them */
 	FLOW_EXTENSIONS = 2, /* IPv6 extension headers lie between the IPv6 header and the transport */
+	FLOW_HIDDEN = 4,     /* the view shows none of these records (archive/packet_view.h); never stored */
 };
 
 /* What all records of one direction share. For NET_IP4 and NET_IP6 the captured bytes hold the whole IP header (options,
@@ -74,8 +75,8 @@ struct batch {
 	uint32_t conversations;     /* flows are twice as many */
 	uint32_t link_count, ip4_count, ip6_count;
 	const struct link *links;
-	const uint32_t    *ip4;     /* distinct IPv4 addresses of the block, ascending, host order */
-	const uint8_t    (*ip6)[16];/* distinct IPv6 addresses, ascending */
+	const uint32_t    *ip4;     /* distinct IPv4 addresses of the block, host order; ascending unless it is a view */
+	const uint8_t    (*ip6)[16];/* distinct IPv6 addresses; ascending unless it is a view */
 	const struct flow *flows;   /* 2 * conversations */
 	const uint32_t    *start;   /* conversations + 1 */
 
@@ -86,6 +87,7 @@ struct batch {
 	const uint32_t *cap_len;    /* BATCH_CAP_LEN */
 	const uint32_t *row_of;     /* BATCH_ORDER, BATCH_TIME: capture order -> row */
 	const uint64_t *time;       /* BATCH_TIME, BATCH_TIME_ALONE: ns since 1970, in capture order: that of record i, row row_of[i] */
+	const uint64_t *captured;   /* as time, and not the view's: for choosing records by time, never to be shown */
 	const uint8_t  *tcp_flags;  /* BATCH_TCP_FLAGS; 0 in rows that are not TCP */
 	const uint8_t  *tos, *ttl;  /* BATCH_IP: 0 in NET_RAW rows, as all of these */
 	const uint32_t *ip_len;     /* BATCH_IP */

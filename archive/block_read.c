@@ -27,12 +27,12 @@ block_serials(uint32_t n)
 }
 
 enum err
-block_decoder_open(struct block_decoder **out)
+block_decoder_open(struct block_decoder **out, const struct packet_view *view)
 {
 	struct block_decoder *d = calloc(1, sizeof *d);
 	if (!d)
 		return fail(ERR_NOMEM, "out of memory");
-	enum err e = packet_decoder_open(&d->packet);
+	enum err e = packet_decoder_open(&d->packet, view);
 	if (e != OK) {
 		free(d);
 		return e;
@@ -198,6 +198,7 @@ load(struct block_decoder *d, const struct stored_block *b, unsigned columns, co
 	if (d->serial != b->serial)
 		packet_decoder_begin(d->packet, b->info->records, b->info->sampled, b->info->sampler);
 	d->serial = 0; /* until all went well */
+	columns = packet_decoder_columns(d->packet, columns);
 	unsigned chunks = packet_chunks_for(columns) & ~packet_decoder_chunks(d->packet);
 	if (chunks) {
 		struct chunk_table table;
@@ -296,7 +297,7 @@ block_examiner_open(struct block_examiner **out)
 	struct block_examiner *x = calloc(1, sizeof *x);
 	if (!x)
 		return fail(ERR_NOMEM, "out of memory");
-	enum err e = block_decoder_open(&x->decoder);
+	enum err e = block_decoder_open(&x->decoder, NULL);
 	if (e == OK)
 		e = terms_init(&x->terms);
 	if (e != OK) {

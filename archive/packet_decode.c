@@ -44,7 +44,7 @@ static const size_t arena_bytes = (size_t)BLOCK_RECORDS_MAX * (0
 	+ 768) + BLOCK_BYTES_MAX;
 
 enum err
-packet_decoder_open(struct packet_decoder **out)
+packet_decoder_open(struct packet_decoder **out, const struct packet_view *view)
 {
 	struct packet_decoder *d = calloc(1, sizeof *d);
 	if (!d)
@@ -52,6 +52,9 @@ packet_decoder_open(struct packet_decoder **out)
 	enum err e = unpacker_open(&d->unpacker);
 	if (e == OK)
 		e = arena_init(&d->arena, arena_bytes);
+	if (e == OK && view)
+		e = view->open(view->arg, &d->view_state);
+	d->view = view;
 	if (e != OK) {
 		packet_decoder_close(&d);
 		return e;
@@ -66,6 +69,8 @@ packet_decoder_close(struct packet_decoder **out)
 	struct packet_decoder *d = *out;
 	if (!d)
 		return;
+	if (d->view_state)
+		d->view->close(d->view_state);
 	unpacker_close(&d->unpacker);
 	arena_fini(&d->arena);
 	free(d);
@@ -94,6 +99,12 @@ packet_chunks_for(unsigned columns)
 	if (columns & BATCH_BYTES)
 		need |= 1u << CHUNK_CHECKSUM | 1u << CHUNK_BYTES;
 	return need;
+}
+
+unsigned
+packet_decoder_columns(const struct packet_decoder *d, unsigned columns)
+{
+	return d->view && columns & BATCH_CAP_LEN ? columns | (unsigned)BATCH_BYTES : columns;
 }
 
 void
@@ -284,6 +295,49 @@ decode_flow(struct packet_decoder *d, uint32_t c, struct dictionary_at *at)
 	return OK;
 }
 
+/* The sums of what a checksum covers of addresses and ports. */
+static struct view_change
+sums_of(const struct packet_decoder *d, const struct flow *f)
+{
+	struct view_change s = { 0 };
+	if (f->net == NET_IP4)
+		s.addresses = (uint16_t)fold16((uint64_t)d->ip4[f->src] + d->ip4[f->dst]);
+	else if (f->net == NET_IP6)
+		s.addresses = (uint16_t)fold16(sum_words(d->batch.ip6[f->src], 16) + sum_words(d->batch.ip6[f->dst], 16));
+	if (f->transport != TRANSPORT_ICMP && f->transport != TRANSPORT_ICMP6)
+		s.ports = (uint16_t)fold16((uint64_t)f->sport + f->dport);
+	return s;
+}
+
+static enum err
+view_dictionary(struct packet_decoder *d, uint32_t conversations)
+{
+	struct packet_dictionary x = {
+		.links = d->links,
+		.link_bytes = d->stream[STREAM_LINK_BYTES],
+		.ip4 = d->ip4,
+		.flows = d->flows,
+		.link_count = d->batch.link_count,
+		.ip4_count = d->batch.ip4_count,
+		.ip6_count = d->batch.ip6_count,
+		.conversations = conversations,
+	};
+	TAKE_ROOM(d, d->behind, conversations * sizeof *d->behind);
+	TAKE_ROOM(d, d->changes, 2 * conversations * sizeof *d->changes);
+	memset(d->behind, 0, conversations * sizeof *d->behind);
+	for (uint32_t i = 0; i < 2 * conversations; i++)
+		d->changes[i] = sums_of(d, &d->flows[i]);
+	x.ip6 = (uint8_t (*)[16])d->stream[STREAM_IP6];
+	x.behind = d->behind;
+	TRY(d->view->dictionary(d->view_state, &x));
+	for (uint32_t i = 0; i < 2 * conversations; i++) {
+		struct view_change now = sums_of(d, &d->flows[i]);
+		d->changes[i].addresses = sum_less(d->changes[i].addresses, now.addresses);
+		d->changes[i].ports = sum_less(d->changes[i].ports, now.ports);
+	}
+	return OK;
+}
+
 static enum err
 decode_dictionary(struct packet_decoder *d)
 {
@@ -328,9 +382,11 @@ decode_dictionary(struct packet_decoder *d)
 	if (row != d->records || at.address != d->length[STREAM_SRC0] || at.port != d->length[STREAM_SPORT0] ||
 	    !reader_done(&extra))
 		return fail(ERR_FORMAT, "dictionary with values left over");
-	d->batch.conversations = n;
 	d->batch.flows = d->flows;
 	d->batch.start = d->start;
+	if (d->view)
+		TRY(view_dictionary(d, n));
+	d->batch.conversations = n;
 	return OK;
 }
 
@@ -428,7 +484,14 @@ decode_times(struct packet_decoder *d)
 	}
 	if (!reader_done(&jumps))
 		return fail(ERR_FORMAT, "time jumps out of order");
-	d->batch.time = d->times;
+	d->batch.time = d->batch.captured = d->times;
+	if (!d->view)
+		return OK;
+	uint64_t *shown;
+	TAKE_ROOM(d, shown, n * sizeof *shown);
+	for (uint32_t i = 0; i < n; i++)
+		shown[i] = packet_view_time(d->view, d->times[i]);
+	d->batch.time = shown;
 	return OK;
 }
 
@@ -437,7 +500,7 @@ decode_times_by_row(struct packet_decoder *d)
 {
 	TAKE_ROOM(d, d->ts, d->records * sizeof *d->ts);
 	for (uint32_t i = 0; i < d->records; i++)
-		d->ts[d->row_of[i]] = d->times[i];
+		d->ts[d->row_of[i]] = d->batch.time[i];
 	d->batch.ts = d->ts;
 	return OK;
 }
@@ -553,7 +616,10 @@ packet_decode_selected(struct packet_decoder *d, unsigned columns, const struct 
 {
 	/* Fields and frames are decoded from these whole columns. */
 	unsigned part = (columns | d->columns) & ROW_COLUMNS ? 0 : columns & PART_COLUMNS & ~d->columns;
-	unsigned fields = columns & FIELD_COLUMNS & ~d->columns, whole = fields ? PART_COLUMNS : 0;
+	unsigned fields = columns & FIELD_COLUMNS & ~d->columns;
+	if (d->view && columns & BATCH_CAP_LEN)
+		fields = 0; /* all rows */
+	unsigned whole = fields ? PART_COLUMNS : 0;
 	TRY(packet_decode(d, whole | (columns & ~(part | fields | (unsigned)BATCH_SELECTED)), out));
 	TRY(packet_select_columns(d, part, sel));
 	if (fields)

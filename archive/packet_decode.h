@@ -8,13 +8,17 @@
 
 #include "archive/batch.h"
 #include "archive/packet_model.h"
+#include "archive/packet_view.h"
 
 struct packet_decoder;
 
-enum err packet_decoder_open(struct packet_decoder **out);
+/* view: what to show of all blocks, borrowed; NULL: what was captured. ERR_NOMEM, and what view->open() says. */
+enum err packet_decoder_open(struct packet_decoder **out, const struct packet_view *view);
 void     packet_decoder_close(struct packet_decoder **d);
 /* The chunks (1 << CHUNK_) needed for these BATCH_ columns. */
 unsigned packet_chunks_for(unsigned columns);
+/* The columns that must be asked for to get these: a view's captured lengths take the bytes. */
+unsigned packet_decoder_columns(const struct packet_decoder *d, unsigned columns);
 /* Begins a block of this many records (1..BLOCK_RECORDS_MAX), sampled so: all streams empty. */
 void     packet_decoder_begin(struct packet_decoder *d, uint32_t records, uint32_t sampled, uint8_t sampler);
 /* Unpacks one opened chunk. */

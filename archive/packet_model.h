@@ -198,6 +198,14 @@ fold16(uint64_t s)
 /* The same for the sum of two folded ones. */
 static inline uint32_t fold16_of_two(uint32_t s) { return (s & 0xffff) + (s >> 16); }
 
+/* One's complement a - b; 0 when there is no difference. */
+static inline uint16_t
+sum_less(uint64_t a, uint64_t b)
+{
+	uint32_t x = fold16(a), y = fold16(b);
+	return x == y ? 0 : (uint16_t)fold16_of_two(x + (uint16_t)~y);
+}
+
 /* One's complement sum of 16-bit words in memory order, unfolded (RFC 1071: order of bytes does not matter). */
 static inline uint64_t
 sum_words(const uint8_t *p, uint32_t n)

@@ -162,26 +162,6 @@ struct walk {
 	uint32_t sum_at;
 };
 
-struct string {
-	const uint8_t *p;
-	uint32_t n;
-};
-
-struct fields {
-	uint32_t row, word, dir;
-	uint32_t wire_len, cap_len;
-	struct string ip_string, tcp_string;
-	struct tcp_options options;
-	uint32_t link_bytes, ip_header, transport_header, end;
-	uint32_t ip_len, label;
-	uint16_t ip_id, frag, ip_sum;
-	uint8_t tos, ttl, tcp_flags;
-	uint32_t payload_bytes; /* of IP */
-	uint32_t seq, ack, tsval, tsecr, rest;
-	uint16_t win, urg, udp_len;
-	uint32_t sack_at;
-};
-
 #define TAKE1(w, id) ((w)->d->stream[STREAM_##id][(w)->at.at[USE_##id]++])
 
 static inline uint32_t
@@ -196,8 +176,15 @@ take(const struct packet_decoder *d, unsigned stream, unsigned planes, uint32_t 
 }
 #define TAKE(w, id, planes) take((w)->d, STREAM_##id##0, planes, (w)->at.at[USE_##id]++)
 
+static inline struct packet_string
+string_of(const struct packet_decoder *d, uint32_t number)
+{
+	uint32_t at = d->string_at[number];
+	return (struct packet_string){ d->stream[STREAM_STRING_BYTES] + at, d->string_at[number + 1] - at, number };
+}
+
 static enum err
-walk_strings(struct walk *w, struct fields *f, struct side *s)
+walk_strings(struct walk *w, struct packet_fields *f, struct side *s)
 {
 	struct packet_decoder *d = w->d;
 	f->ip_header = w->flow->net == NET_IP4 ? 20 : w->flow->net == NET_IP6 ? 40 : 0;
@@ -206,8 +193,7 @@ walk_strings(struct walk *w, struct fields *f, struct side *s)
 			s->ip_string = TAKE(w, IP_STRING, 3);
 		if (s->ip_string >= d->string_count)
 			return fail(ERR_FORMAT, "unknown string of IP options");
-		f->ip_string.p = d->stream[STREAM_STRING_BYTES] + d->string_at[s->ip_string];
-		f->ip_string.n = d->string_at[s->ip_string + 1] - d->string_at[s->ip_string];
+		f->ip_string = string_of(d, s->ip_string);
 		if (w->flow->net == NET_IP4 && (f->ip_string.n > 40 || f->ip_string.n % 4))
 			return fail(ERR_FORMAT, "IPv4 options of an impossible length");
 		f->ip_header += f->ip_string.n;
@@ -222,8 +208,7 @@ walk_strings(struct walk *w, struct fields *f, struct side *s)
 			s->tcp_string = TAKE(w, TCP_STRING, 3);
 		if (s->tcp_string >= d->string_count)
 			return fail(ERR_FORMAT, "unknown string of TCP options");
-		f->tcp_string.p = d->stream[STREAM_STRING_BYTES] + d->string_at[s->tcp_string];
-		f->tcp_string.n = d->string_at[s->tcp_string + 1] - d->string_at[s->tcp_string];
+		f->tcp_string = string_of(d, s->tcp_string);
 		if (f->tcp_string.n == 0 || f->tcp_string.n != (f->tcp_string.p[0] >> 4) * 4u - 19u)
 			return fail(ERR_FORMAT, "TCP options of another length than the data offset says");
 		f->transport_header = f->tcp_string.n + 19;
@@ -233,7 +218,7 @@ walk_strings(struct walk *w, struct fields *f, struct side *s)
 }
 
 static void
-walk_ip(struct walk *w, struct fields *f, struct side *s)
+walk_ip(struct walk *w, struct packet_fields *f, struct side *s)
 {
 	uint32_t word = f->word;
 	if (w->flow->net == NET_IP4) {
@@ -275,7 +260,7 @@ walk_ip(struct walk *w, struct fields *f, struct side *s)
 }
 
 static void
-walk_timestamps(struct walk *w, struct fields *f, struct side *s, const struct side *o)
+walk_timestamps(struct walk *w, struct packet_fields *f, struct side *s, const struct side *o)
 {
 	/* Values are taken as the shape says; without the option they go nowhere. */
 	uint32_t val = s->tsval, ecr = o->tsval;
@@ -294,7 +279,7 @@ walk_timestamps(struct walk *w, struct fields *f, struct side *s, const struct s
 }
 
 static void
-walk_tcp(struct walk *w, struct fields *f, struct side *s, const struct side *o)
+walk_tcp(struct walk *w, struct packet_fields *f, struct side *s, const struct side *o)
 {
 	uint32_t word = f->word;
 	f->tcp_flags = w->d->tcp_flags[f->row];
@@ -329,7 +314,7 @@ walk_tcp(struct walk *w, struct fields *f, struct side *s, const struct side *o)
 }
 
 static void
-walk_rest(struct walk *w, struct fields *f, struct side *s, const struct side *o)
+walk_rest(struct walk *w, struct packet_fields *f, struct side *s, const struct side *o)
 {
 	switch (SHAPE_GET(f->word, ACK)) {
 	case REST_SAME:
@@ -349,7 +334,7 @@ walk_rest(struct walk *w, struct fields *f, struct side *s, const struct side *o
 
 /* The fields of the next row; everything but checksums. f is the one of the row before, or of walk_begin(). */
 static enum err
-walk_row(struct walk *w, uint32_t row, struct fields *f)
+walk_row(struct walk *w, uint32_t row, struct packet_fields *f)
 {
 	struct packet_decoder *d = w->d;
 	f->row = row;
@@ -385,9 +370,9 @@ walk_row(struct walk *w, uint32_t row, struct fields *f)
 }
 
 static void
-walk_begin(struct walk *w, struct fields *f, struct packet_decoder *d, uint32_t c)
+walk_begin(struct walk *w, struct packet_fields *f, struct packet_decoder *d, uint32_t c)
 {
-	*f = (struct fields){ 0 }; /* what a kind of conversation has not stays zero in all its rows */
+	*f = (struct packet_fields){ 0 }; /* what a kind of conversation has not stays zero in all its rows */
 	*w = (struct walk){
 		.d = d,
 		.c = c,
@@ -420,14 +405,25 @@ take_columns(struct packet_decoder *d)
 	return OK;
 }
 
+/* What is shown of the headers. Captured bytes end with them. */
+static inline void
+view_fields(const struct walk *w, struct packet_fields *f)
+{
+	f->cap_len = f->end;
+	if (w->flow->net != NET_RAW)
+		w->d->view->row(w->d->view_state, 2 * w->c + f->dir, &w->flow[f->dir], f);
+}
+
 static enum err
 decode_columns(struct packet_decoder *d, uint32_t c)
 {
 	struct walk w;
-	struct fields f;
+	struct packet_fields f;
 	walk_begin(&w, &f, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
+		if (d->view)
+			view_fields(&w, &f);
 		d->cap_len[row] = f.cap_len;
 		d->tos[row] = f.tos;
 		d->ttl[row] = f.ttl;
@@ -443,6 +439,16 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 	return OK;
 }
 
+/* How many bytes a view shows behind headers is known once they are shown: wants BATCH_BYTES. */
+static enum err
+view_lengths(struct packet_decoder *d, uint32_t c)
+{
+	const uint8_t *p;
+	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++)
+		TRY(packet_row_bytes(d, row, &p, &d->cap_len[row]));
+	return OK;
+}
+
 /* --- frames --- */
 
 /* memcpy() for the short pieces of a header: up to 15 bytes more are read and written (streams and image have that room; what
@@ -455,7 +461,7 @@ copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
 }
 
 static void
-build_ip(const struct walk *w, const struct fields *f, uint8_t *ip)
+build_ip(const struct walk *w, const struct packet_fields *f, uint8_t *ip)
 {
 	const struct packet_decoder *d = w->d;
 	const struct flow *flow = &w->flow[f->dir];
@@ -471,7 +477,8 @@ build_ip(const struct walk *w, const struct fields *f, uint8_t *ip)
 		store_be32(ip + 12, d->ip4[flow->src]);
 		store_be32(ip + 16, d->ip4[flow->dst]);
 		copy_piece(ip + 20, f->ip_string.p, f->ip_string.n);
-		store_le16(ip + 10, SHAPE_GET(f->word, IP_SUM) ? f->ip_sum : checksum_of(sum_words(ip, f->ip_header)));
+		uint16_t right = checksum_of(sum_words(ip, f->ip_header));
+		store_le16(ip + 10, !SHAPE_GET(f->word, IP_SUM) ? right : d->view ? checksum_wrong(right) : f->ip_sum);
 		return;
 	}
 	store_be32(ip, 6u << 28 | (uint32_t)f->tos << 20 | f->label);
@@ -490,44 +497,44 @@ pseudo_sum(const struct walk *w, const uint8_t *ip, uint32_t length, uint8_t pro
 	return s + __builtin_bswap16((uint16_t)length) + (length >> 16) + ((uint32_t)proto << 8);
 }
 
-/* The checksum at sum_at of the transport header, which holds zero there. */
-static void
-build_sum(struct walk *w, const struct fields *f, uint8_t *l4, uint32_t sum_at, uint32_t length, uint64_t pseudo,
-          bool zero_is_none)
+/* What a transport's checksum is made of. */
+struct sums {
+	uint64_t pseudo, headers; /* of the pseudo header; of it and the transport header with the checksum zero */
+	uint64_t covered;         /* of what was captured of the rest */
+	bool     whole;           /* all of the rest was captured */
+};
+
+/* The checksum field of a transport header that was captured with this sum of itself (its checksum zero) and the pseudo header. */
+static uint16_t
+captured_sum(struct walk *w, const struct packet_fields *f, const struct sums *sums, bool zero_is_none)
 {
-	struct side *s = &w->sides[f->dir];
-	uint32_t header = f->transport_header;
-	uint64_t headers = sum_words(l4, header) + pseudo;
 	uint16_t field = 0;
 	switch (SHAPE_GET(f->word, SUM)) {
 	case SUM_STORED:
 		field = load_le16(w->d->stream[STREAM_SUM] + w->sum_at);
 		w->sum_at += 2;
 		break;
-	case SUM_RIGHT: {
+	case SUM_RIGHT:
 		/* The encoder says so only when all of it was captured. */
-		uint32_t there = f->cap_len - (f->end - header);
-		uint32_t n = length < there ? length : there;
-		field = checksum_of(headers + (n > header ? sum_words(l4 + header, n - header) : 0));
+		field = checksum_of(sums->headers + sums->covered);
 		if (zero_is_none && field == 0)
 			field = 0xffff;
 		break;
-	}
 	case SUM_PSEUDO:
-		field = (uint16_t)fold16(pseudo);
+		field = (uint16_t)fold16(sums->pseudo);
 		break;
 	case SUM_LAST:
-		field = checksum_of(headers + s->payload_sum);
+		field = checksum_of(sums->headers + w->sides[f->dir].payload_sum);
 		break;
 	default:
 		break;
 	}
-	s->payload_sum = payload_sum_of(field, fold16(headers));
-	store_le16(l4 + sum_at, field);
+	w->sides[f->dir].payload_sum = payload_sum_of(field, fold16(sums->headers));
+	return field;
 }
 
 static void
-build_tcp(const struct walk *w, const struct fields *f, uint8_t *tcp)
+build_tcp(const struct walk *w, const struct packet_fields *f, uint8_t *tcp)
 {
 	const struct flow *flow = &w->flow[f->dir];
 	store_be16(tcp, flow->sport);
@@ -550,7 +557,7 @@ build_tcp(const struct walk *w, const struct fields *f, uint8_t *tcp)
 }
 
 static void
-build_transport(struct walk *w, const struct fields *f, uint8_t *l4)
+build_transport(struct walk *w, const struct packet_fields *f, uint8_t *l4)
 {
 	const struct flow *flow = &w->flow[f->dir];
 	switch (flow->transport) {
@@ -582,55 +589,184 @@ build_transport(struct walk *w, const struct fields *f, uint8_t *l4)
 	}
 }
 
-/* The transport's checksum, once all that it covers is there. */
-static void
-build_checksum(struct walk *w, const struct fields *f, const uint8_t *ip, uint8_t *l4)
+/* Where the checksum stands in the header, how many bytes from the header on it covers, and under which protocol's pseudo header
+ * (0: none). False: there is none of 16 bits. */
+static bool
+find_checksum(const struct walk *w, const struct packet_fields *f, uint32_t *at, uint32_t *length, uint8_t *proto)
 {
-	uint32_t n = f->payload_bytes;
+	*length = f->payload_bytes;
 	switch (w->flow->transport) {
 	case TRANSPORT_TCP:
-		build_sum(w, f, l4, 16, n, pseudo_sum(w, ip, n, PROTO_TCP), false);
-		break;
+		*at = 16;
+		*proto = PROTO_TCP;
+		return true;
 	case TRANSPORT_UDP:
-		build_sum(w, f, l4, 6, f->udp_len, pseudo_sum(w, ip, f->udp_len, PROTO_UDP), true);
-		break;
+		*at = 6;
+		*length = f->udp_len;
+		*proto = PROTO_UDP;
+		return true;
 	case TRANSPORT_ICMP:
-		build_sum(w, f, l4, 2, n, 0, false);
-		break;
+		*at = 2;
+		*proto = 0;
+		return true;
 	case TRANSPORT_ICMP6:
-		build_sum(w, f, l4, 2, n, pseudo_sum(w, ip, n, PROTO_ICMP6), false);
-		break;
+		*at = 2;
+		*proto = PROTO_ICMP6;
+		return true;
 	default:
-		break;
+		return false;
 	}
+}
+
+/* The transport's checksum, once all that it covers is there. */
+static void
+build_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip, uint8_t *l4)
+{
+	uint32_t at, length, header = f->transport_header;
+	uint8_t proto;
+	if (!find_checksum(w, f, &at, &length, &proto))
+		return;
+	struct sums sums = { .pseudo = proto ? pseudo_sum(w, ip, length, proto) : 0 };
+	sums.headers = sums.pseudo + sum_words(l4, header);
+	if (SHAPE_GET(f->word, SUM) == SUM_RIGHT) {
+		uint32_t there = f->cap_len - (f->end - header), n = length < there ? length : there;
+		sums.covered = n > header ? sum_words(l4 + header, n - header) : 0;
+	}
+	store_le16(l4 + at, captured_sum(w, f, &sums, proto == PROTO_UDP));
+}
+
+/* --- frames of a view --- */
+
+/* The sum of in[0..n) when its first `shown` bytes are those of out. */
+static uint64_t
+sum_shown(const uint8_t *in, uint32_t n, const uint8_t *out, uint32_t shown)
+{
+	if (shown >= n)
+		return sum_words(out, n);
+	uint32_t rest = fold16(sum_words(in + shown, n - shown));
+	return sum_words(out, shown) + (shown % 2 ? __builtin_bswap16((uint16_t)rest) : rest);
+}
+
+static bool
+sums_agree(uint16_t a, uint16_t b)
+{
+	return a == b || ((a == 0 || a == 0xffff) && (b == 0 || b == 0xffff)); /* two zeros (RFC 1624) */
+}
+
+/* The field to show. captured: what was sent; shown: the same of the view's bytes; field: as captured. */
+static uint16_t
+shown_sum(const struct walk *w, const struct packet_fields *f, const struct sums *captured, const struct sums *shown, uint16_t field,
+          bool zero_is_none)
+{
+	if (w->d->view->zero_checksums || (zero_is_none && field == 0))
+		return 0;
+	uint16_t right = checksum_of(captured->headers + captured->covered), now;
+	if (captured->whole && sums_agree(field, right))
+		now = checksum_of(shown->headers + shown->covered);
+	else if (SHAPE_GET(f->word, SUM) == SUM_PSEUDO)
+		now = (uint16_t)fold16(shown->pseudo); /* left to a network card */
+	else if (captured->whole)
+		now = checksum_wrong(checksum_of(shown->headers + shown->covered));
+	else
+		now = checksum_of((uint64_t)payload_sum_of(field, fold16(captured->headers)) + shown->headers +
+		                  sum_less(shown->covered, captured->covered));
+	return zero_is_none && now == 0 ? 0xffff : now;
+}
+
+/* As build_checksum(), of a view. headers: the sum of the transport header as captured but for ports; in: the n captured bytes
+ * behind it, of which `shown` are shown. */
+static void
+view_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip, uint8_t *l4, uint64_t headers, const uint8_t *in,
+              uint32_t n, uint32_t shown)
+{
+	uint32_t at, length, header = f->transport_header;
+	uint8_t proto;
+	if (!find_checksum(w, f, &at, &length, &proto))
+		return;
+	const struct view_change *change = &w->d->changes[2 * w->c + f->dir];
+	uint32_t covers = length > header ? length - header : 0, there = covers < n ? covers : n;
+	struct sums now = { .pseudo = proto ? pseudo_sum(w, ip, length, proto) : 0 };
+	now.headers = now.pseudo + sum_words(l4, header);
+	struct sums before = {
+		.pseudo = now.pseudo + (proto ? change->addresses : 0),
+		.covered = sum_words(in, there),
+		.whole = covers <= n,
+	};
+	before.headers = before.pseudo + headers + change->ports;
+	now.covered = shown ? sum_shown(in, there, l4 + header, shown) : before.covered;
+	uint16_t field = captured_sum(w, f, &before, proto == PROTO_UDP);
+	store_le16(l4 + at, shown_sum(w, f, &before, &now, field, proto == PROTO_UDP));
+}
+
+/* The frame as the view shows it. Returns its length. */
+static uint32_t
+build_view(struct walk *w, struct packet_fields *f, uint8_t *p)
+{
+	const struct packet_decoder *d = w->d;
+	const struct packet_view *v = d->view;
+	const struct flow *flow = &w->flow[f->dir];
+	uint32_t n = f->cap_len - f->end, shown = 0;
+	if (flow->net == NET_RAW)
+		return f->end + v->raw(d->view_state, &d->links[flow->link], w->behind, n, p + f->end);
+	uint8_t *ip = p + f->link_bytes, *l4 = ip + f->ip_header;
+	uint32_t sum_at = w->sum_at;
+	uint64_t headers = 0;
+	if (v->changes_transport) {
+		build_transport(w, f, l4);
+		headers = sum_words(l4, f->transport_header);
+		w->sum_at = sum_at;
+	}
+	v->row(d->view_state, 2 * w->c + f->dir, flow, f);
+	build_ip(w, f, ip);
+	build_transport(w, f, l4);
+	if (!v->changes_transport)
+		headers = sum_words(l4, f->transport_header);
+	if (flow->transport == TRANSPORT_SCTP)
+		memset(l4 + 8, 0, 4); /* a CRC over chunks that are not shown */
+	/* Behind the packet there may be padding, with anything in it. */
+	uint32_t data = f->payload_bytes > f->transport_header ? f->payload_bytes - f->transport_header : 0;
+	n = n < data ? n : data;
+	if (d->behind[w->c] && n)
+		shown = v->behind(d->view_state, 2 * w->c + f->dir, flow, f, w->behind, n, l4 + f->transport_header);
+	view_checksum(w, f, ip, l4, headers, w->behind, n, shown);
+	return f->end + shown;
+}
+
+/* The frame as it was captured. Returns its length. */
+static uint32_t
+build_frame(struct walk *w, struct packet_fields *f, uint8_t *p)
+{
+	uint8_t *ip = p + f->link_bytes;
+	if (w->flow->net != NET_RAW) {
+		build_ip(w, f, ip);
+		build_transport(w, f, ip + f->ip_header);
+	}
+	if (f->cap_len > f->end)
+		memcpy(p + f->end, w->behind, f->cap_len - f->end);
+	if (w->flow->net != NET_RAW)
+		build_checksum(w, f, ip, ip + f->ip_header);
+	return f->cap_len;
 }
 
 static enum err
 build_conversation(struct packet_decoder *d, uint32_t c)
 {
 	struct walk w;
-	struct fields f;
+	struct packet_fields f;
 	walk_begin(&w, &f, d, c);
 	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++) {
 		TRY(walk_row(&w, row, &f));
 		if (f.cap_len > d->image_room - d->image_bytes)
 			return fail(ERR_FORMAT, "more captured bytes than a block can hold");
-		uint8_t *p = d->image + d->image_bytes, *ip = p + f.link_bytes;
+		uint8_t *p = d->image + d->image_bytes;
 		const struct link *link = &d->links[w.flow[f.dir].link];
+		uint32_t behind = f.cap_len - f.end;
 		copy_piece(p, link->bytes, link->len);
-		if (w.flow->net != NET_RAW) {
-			build_ip(&w, &f, ip);
-			build_transport(&w, &f, ip + f.ip_header);
-		}
-		if (f.cap_len > f.end)
-			memcpy(p + f.end, w.behind, f.cap_len - f.end);
-		if (w.flow->net != NET_RAW)
-			build_checksum(&w, &f, ip, ip + f.ip_header);
-		w.behind += f.cap_len - f.end;
-		d->image_len[row] = f.cap_len;
+		d->image_len[row] = d->view ? build_view(&w, &f, p) : build_frame(&w, &f, p);
+		w.behind += behind;
 		d->link_of[row] = (uint16_t)w.flow[f.dir].link;
 		d->image_at[row] = d->image_bytes;
-		d->image_bytes += f.cap_len;
+		d->image_bytes += d->image_len[row];
 	}
 	if (w.behind_left != 0)
 		return fail(ERR_FORMAT, "bytes left over behind the headers");
@@ -711,13 +847,16 @@ begin_fields(struct packet_decoder *d, bool with_sums)
 
 /* sel: NULL for all. */
 static enum err
-decode_fields(struct packet_decoder *d, const struct selection *sel)
+decode_fields(struct packet_decoder *d, const struct selection *sel, bool with_lengths)
 {
 	struct batch *b = &d->batch;
 	TRY(take_columns(d));
 	for (uint32_t c = 0; c < b->conversations; c++)
 		if (!sel || sel->conversation[c])
 			TRY(decode_columns(d, c));
+	for (uint32_t c = 0; with_lengths && d->view && c < b->conversations; c++)
+		if (d->behind[c] || d->flows[2 * c].net == NET_RAW)
+			TRY(view_lengths(d, c));
 	b->cap_len = d->cap_len;
 	b->tos = d->tos;
 	b->ttl = d->ttl;
@@ -736,7 +875,7 @@ packet_rows_begin(struct packet_decoder *d, unsigned columns)
 	if (columns & ROW_COLUMNS)
 		TRY(begin_fields(d, columns & BATCH_BYTES));
 	TRY(begin_frames(d, columns & BATCH_BYTES));
-	return columns & FIELD_COLUMNS ? decode_fields(d, NULL) : OK;
+	return columns & FIELD_COLUMNS ? decode_fields(d, NULL, columns & BATCH_CAP_LEN) : OK;
 }
 
 enum err
@@ -744,5 +883,5 @@ packet_rows_select(struct packet_decoder *d, const struct selection *sel)
 {
 	TRY(begin_fields(d, false));
 	TRY(check_raw(d));
-	return decode_fields(d, sel);
+	return decode_fields(d, sel, false);
 }

@@ -4,6 +4,7 @@
 #define ARCHIVE_PACKET_ROWS_H
 
 #include "archive/packet_decode.h"
+#include "archive/packet_view.h"
 #include "base/arena.h"
 
 #define FIELD_COLUMNS ((unsigned)(BATCH_CAP_LEN | BATCH_IP | BATCH_TCP))
@@ -80,6 +81,13 @@ struct packet_decoder {
 	uint16_t *link_of;         /* by row, once built */
 	uint8_t  *image;
 	uint32_t image_bytes, image_room;
+
+	const struct packet_view *view; /* NULL: everything is shown as it was captured */
+	void *view_state;
+	bool *behind;              /* of a view: packet_dictionary.behind */
+	struct view_change {
+		uint16_t addresses, ports;
+	} *changes;                /* of a view, by flow: what its addresses and ports lack to the sum of the captured ones */
 };
 
 /* Room for this block in the decoder's arena. */

@@ -121,7 +121,9 @@ enum err segment_check_index(struct segment *s);
 /* A block decoder: buffers for one block at a time, reused. One per thread; any number of segments. */
 struct batch;
 struct block_decoder;
-enum err block_decoder_open(struct block_decoder **out);
+struct packet_view;
+/* view: what to show (archive/packet_view.h), borrowed; NULL: what was captured. */
+enum err block_decoder_open(struct block_decoder **out, const struct packet_view *view);
 void     block_decoder_close(struct block_decoder **d);
 /* Decodes the asked columns (BATCH_ bits) of one block, adding to what the decoder already holds of it, so that a query
  * can look at the flows first and at more only where it must. *out is valid until another block is loaded, or close.

@@ -617,7 +617,7 @@ fsck_run(const char *dir, const char *key_path, const struct fsck_options *optio
 {
 	struct fsck_report first = { 0 };
 	struct fsck f = { .options = options, .report = &first };
-	TRY(block_decoder_open(&f.decoder));
+	TRY(block_decoder_open(&f.decoder, NULL));
 	enum err e = look_once(&f, dir, key_path);
 	if (e == OK && options->repair && f.repairable) {
 		struct rebuild_report rebuilt = { 0 };

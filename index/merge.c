@@ -51,7 +51,7 @@ merger_of(struct reception *r)
 		return fail(ERR_NOMEM, "no memory for merging");
 	enum err e = block_examiner_open(&r->merger->examiner);
 	if (e == OK)
-		e = block_decoder_open(&r->merger->decoder);
+		e = block_decoder_open(&r->merger->decoder, NULL);
 	if (e == OK)
 		e = block_encoder_open(&r->merger->encoder);
 	if (e != OK)

@@ -24,7 +24,7 @@ static enum err
 trim_init(struct trim *t, struct store *s)
 {
 	*t = (struct trim){ .store = s };
-	enum err e = block_decoder_open(&t->decoder);
+	enum err e = block_decoder_open(&t->decoder, NULL);
 	if (e == OK)
 		e = block_encoder_open(&t->encoder);
 	if (e == OK)

@@ -245,7 +245,7 @@ worker_init(struct worker *w, struct scan *s)
 	w->row = malloc(BLOCK_RECORDS_MAX);
 	if (!w->conversation || !w->row)
 		return fail(ERR_NOMEM, "out of memory");
-	TRY(block_decoder_open(&w->decoder));
+	TRY(block_decoder_open(&w->decoder, NULL));
 	return filter_state_open(&w->filter, s->filter);
 }
 

@@ -81,7 +81,7 @@ measure(const char *path, struct result *r)
 	if (error == OK)
 		error = block_encoder_open(&e);
 	if (error == OK)
-		error = packet_decoder_open(&d);
+		error = packet_decoder_open(&d, NULL);
 	for (unsigned i = 0; i < BLOCKS && error == OK; i++) {
 		error = trace_fill(t, f);
 		if (error == OK)

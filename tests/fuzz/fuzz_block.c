@@ -46,7 +46,7 @@ open_all(void)
 {
 	if (decoder)
 		return;
-	if (packet_encoder_init(&encoder) != OK || packet_decoder_open(&decoder) != OK || packer_open(&packer) != OK ||
+	if (packet_encoder_init(&encoder) != OK || packet_decoder_open(&decoder, NULL) != OK || packer_open(&packer) != OK ||
 	    seal_start() != OK || block_examiner_open(&examiner) != OK ||
 	    frames_open(&frames, 1 << 20) != OK)
 		abort();

@@ -122,7 +122,7 @@ make_base(void)
 	trip_scratch(path, "base.seg");
 	want(frames_open(&frames, 1 << 20));
 	want(block_encoder_open(&encoder));
-	want(block_decoder_open(&decoder));
+	want(block_decoder_open(&decoder, NULL));
 	want(segment_create(&w, path, &name, key, "eth0"));
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		struct block b;

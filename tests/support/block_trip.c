@@ -69,13 +69,13 @@ trip_open(struct trip **out)
 	trip_scratch(t->path, "trip.seg");
 	enum err e = block_encoder_open(&t->encoder);
 	if (e == OK)
-		e = block_decoder_open(&t->decoder);
+		e = block_decoder_open(&t->decoder, NULL);
 	if (e == OK)
-		e = block_decoder_open(&t->piecewise);
+		e = block_decoder_open(&t->piecewise, NULL);
 	if (e == OK)
 		e = block_examiner_open(&t->examiner);
 	if (e == OK)
-		e = block_decoder_open(&t->selective);
+		e = block_decoder_open(&t->selective, NULL);
 	if (e != OK)
 		trip_close(&t);
 	*out = t;

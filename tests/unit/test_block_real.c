@@ -321,7 +321,7 @@ agree_file(const char *path, const char *output)
 	assert_int_equal(trace_open(&t, path), OK);
 	(void)trace_fill(t, frames);
 	assert_int_equal(block_encoder_open(&encoder), OK);
-	assert_int_equal(block_decoder_open(&decoder), OK);
+	assert_int_equal(block_decoder_open(&decoder, NULL), OK);
 	if (frames->count > 0)
 		agree_batch_of(path, output, encoder, decoder);
 	trace_close(&t);

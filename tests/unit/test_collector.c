@@ -405,7 +405,7 @@ begin(void **state)
 	scratch_make(scratch);
 	snprintf(folder, sizeof folder, "%s/monitor", scratch);
 	snprintf(trace, sizeof trace, "%s/trace.pcap", scratch);
-	if (frames_open(&frames, 1 << 20) != OK || block_examiner_open(&a.examiner) != OK || block_decoder_open(&a.decoder) != OK)
+	if (frames_open(&frames, 1 << 20) != OK || block_examiner_open(&a.examiner) != OK || block_decoder_open(&a.decoder, NULL) != OK)
 		return -1;
 	make_trace();
 	char code[TICKET_CODE_CHARS + 1];

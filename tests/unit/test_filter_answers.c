@@ -78,7 +78,7 @@ seal_frames(struct sealed *s, const struct frames *f)
 {
 	const struct batch *b;
 	assert_int_equal(sealed_frames(&s->segment, f, BLOCK_RECORDS_MAX), OK);
-	assert_int_equal(block_decoder_open(&s->decoder), OK);
+	assert_int_equal(block_decoder_open(&s->decoder, NULL), OK);
 	assert_int_equal(segment_load(s->segment, 0, s->decoder, BATCH_ORDER, &b, NULL), OK);
 	s->row_of = malloc(f->count * sizeof *s->row_of);
 	s->conversation_of = malloc(f->count * sizeof *s->conversation_of);
@@ -125,7 +125,7 @@ check_block(struct filter *filter, const char *expression, const struct frames *
 	}
 	unsigned need = 0;
 	block_decoder_close(&sealed->decoder); /* so that columns of the last expression are not there for this one */
-	assert_int_equal(block_decoder_open(&sealed->decoder), OK);
+	assert_int_equal(block_decoder_open(&sealed->decoder, NULL), OK);
 	assert_int_equal(filter_state_open(&s, filter), OK);
 	assert_int_equal(segment_load(sealed->segment, 0, sealed->decoder, filter_columns(filter), &b, NULL), OK);
 	enum err e = filter_flows(s, b, &need);

@@ -29,7 +29,7 @@ open_all(void **state)
 {
 	(void)state;
 	trip_scratch(path, "segment.seg");
-	return block_encoder_open(&encoder) != OK || block_decoder_open(&decoder) != OK ||
+	return block_encoder_open(&encoder) != OK || block_decoder_open(&decoder, NULL) != OK ||
 	       frames_open(&frames, BLOCK_BYTES_MAX) != OK;
 }
 

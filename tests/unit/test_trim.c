@@ -80,7 +80,7 @@ segment_verify(struct archive *a, const struct segment_row *row, uint32_t first,
 	uint32_t i = first;
 	uint64_t seen = 0;
 	okay(archive_open_segment(a, row, &g));
-	okay(block_decoder_open(&decoder));
+	okay(block_decoder_open(&decoder, NULL));
 	for (uint32_t b = 0; b < segment_totals_of(g)->blocks; b++) {
 		const struct batch *batch;
 		okay(segment_load(g, b, decoder, BATCH_ALL, &batch, NULL));
