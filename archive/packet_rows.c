@@ -497,13 +497,6 @@ pseudo_sum(const struct walk *w, const uint8_t *ip, uint32_t length, uint8_t pro
 	return s + __builtin_bswap16((uint16_t)length) + (length >> 16) + ((uint32_t)proto << 8);
 }
 
-/* What a transport's checksum is made of. */
-struct sums {
-	uint64_t pseudo, headers; /* of the pseudo header; of it and the transport header with the checksum zero */
-	uint64_t covered;         /* of what was captured of the rest */
-	bool     whole;           /* all of the rest was captured */
-};
-
 /* The checksum field of a transport header that was captured with this sum of itself (its checksum zero) and the pseudo header. */
 static uint16_t
 captured_sum(struct walk *w, const struct packet_fields *f, const struct sums *sums, bool zero_is_none)
@@ -637,42 +630,6 @@ build_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip,
 
 /* --- frames of a view --- */
 
-/* The sum of in[0..n) when its first `shown` bytes are those of out. */
-static uint64_t
-sum_shown(const uint8_t *in, uint32_t n, const uint8_t *out, uint32_t shown)
-{
-	if (shown >= n)
-		return sum_words(out, n);
-	uint32_t rest = fold16(sum_words(in + shown, n - shown));
-	return sum_words(out, shown) + (shown % 2 ? __builtin_bswap16((uint16_t)rest) : rest);
-}
-
-static bool
-sums_agree(uint16_t a, uint16_t b)
-{
-	return a == b || ((a == 0 || a == 0xffff) && (b == 0 || b == 0xffff)); /* two zeros (RFC 1624) */
-}
-
-/* The field to show. captured: what was sent; shown: the same of the view's bytes; field: as captured. */
-static uint16_t
-shown_sum(const struct walk *w, const struct packet_fields *f, const struct sums *captured, const struct sums *shown, uint16_t field,
-          bool zero_is_none)
-{
-	if (w->d->view->zero_checksums || (zero_is_none && field == 0))
-		return 0;
-	uint16_t right = checksum_of(captured->headers + captured->covered), now;
-	if (captured->whole && sums_agree(field, right))
-		now = checksum_of(shown->headers + shown->covered);
-	else if (SHAPE_GET(f->word, SUM) == SUM_PSEUDO)
-		now = (uint16_t)fold16(shown->pseudo); /* left to a network card */
-	else if (captured->whole)
-		now = checksum_wrong(checksum_of(shown->headers + shown->covered));
-	else
-		now = checksum_of((uint64_t)payload_sum_of(field, fold16(captured->headers)) + shown->headers +
-		                  sum_less(shown->covered, captured->covered));
-	return zero_is_none && now == 0 ? 0xffff : now;
-}
-
 /* As build_checksum(), of a view. headers: the sum of the transport header as captured but for ports; in: the n captured bytes
  * behind it, of which `shown` are shown. */
 static void
@@ -695,7 +652,8 @@ view_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip, 
 	before.headers = before.pseudo + headers + change->ports;
 	now.covered = shown ? sum_shown(in, there, l4 + header, shown) : before.covered;
 	uint16_t field = captured_sum(w, f, &before, proto == PROTO_UDP);
-	store_le16(l4 + at, shown_sum(w, f, &before, &now, field, proto == PROTO_UDP));
+	bool none = w->d->view->zero_checksums;
+	store_le16(l4 + at, none ? 0 : packet_view_checksum(&before, &now, field, proto == PROTO_UDP));
 }
 
 /* The frame as the view shows it. Returns its length. */

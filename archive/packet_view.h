@@ -81,7 +81,53 @@ packet_view_time(const struct packet_view *v, uint64_t time)
 	return t > v->time_shift_ns ? t - v->time_shift_ns : 0;
 }
 
+/* --- checksums of a view --- */
+
+/* What a transport's checksum is made of, as sums. */
+struct sums {
+	uint64_t pseudo, headers; /* of the pseudo header; of it and the transport header with the checksum zero */
+	uint64_t covered;         /* of what was captured of the rest that it covers */
+	bool     whole;           /* all of the rest was captured */
+};
+
 /* A checksum that is wrong for certain, and does not tell how wrong the original was. */
 static inline uint16_t checksum_wrong(uint16_t right) { return right ^ 0x5a5a; }
+
+static inline bool
+checksums_agree(uint16_t a, uint16_t b)
+{
+	return a == b || ((a == 0 || a == 0xffff) && (b == 0 || b == 0xffff)); /* two zeros (RFC 1624) */
+}
+
+/* The sum of in[0..n) when its first `shown` bytes are those of out. */
+static inline uint64_t
+sum_shown(const uint8_t *in, uint32_t n, const uint8_t *out, uint32_t shown)
+{
+	if (shown >= n)
+		return sum_words(out, n);
+	uint32_t rest = fold16(sum_words(in + shown, n - shown));
+	return sum_words(out, shown) + (shown % 2 ? __builtin_bswap16((uint16_t)rest) : rest);
+}
+
+/* The field to show of one that was captured. captured: what it was made of; shown: the same of the view's bytes. What was right
+ * is right, what was wrong is wrong; where not all that it covers was captured, it changes by as much as what it covers
+ * (RFC 1624). zero_is_none: UDP. */
+static inline uint16_t
+packet_view_checksum(const struct sums *captured, const struct sums *shown, uint16_t field, bool zero_is_none)
+{
+	if (zero_is_none && field == 0)
+		return 0;
+	uint16_t right = checksum_of(captured->headers + captured->covered), now;
+	if (captured->whole && checksums_agree(field, right))
+		now = checksum_of(shown->headers + shown->covered);
+	else if (captured->pseudo && field == fold16(captured->pseudo))
+		now = (uint16_t)fold16(shown->pseudo); /* left to a network card, which did not get to it */
+	else if (captured->whole)
+		now = checksum_wrong(checksum_of(shown->headers + shown->covered));
+	else
+		now = checksum_of((uint64_t)payload_sum_of(field, fold16(captured->headers)) + shown->headers +
+		                  sum_less(shown->covered, captured->covered));
+	return zero_is_none && now == 0 ? 0xffff : now;
+}
 
 #endif

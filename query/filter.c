@@ -266,7 +266,7 @@ make_plan(struct filter *f, uint16_t linktype)
 }
 
 static enum err
-open_parsed(struct filter *f)
+open_parsed(struct filter *f, const struct view *view)
 {
 	bool name;
 	uint16_t linktype = tried_linktypes[0];
@@ -279,12 +279,15 @@ open_parsed(struct filter *f)
 	}
 	if (!f->text && !(f->text = strdup(f->expression)))
 		return fail(ERR_NOMEM, "filter: no memory for its text");
-	TRY(filter_find_nets(f));
+	TRY(filter_find_nets(f, &f->nets));
+	if (view)
+		filter_see_through(f, view);
+	TRY(filter_find_nets(f, &f->index_nets));
 	return make_plan(f, linktype);
 }
 
 enum err
-filter_open(struct filter **out, const char *expression)
+filter_open(struct filter **out, const char *expression, const struct view *view)
 {
 	struct filter *f = calloc(1, sizeof *f);
 	if (!f || !(f->programs = calloc(1, sizeof *f->programs))) {
@@ -302,7 +305,7 @@ filter_open(struct filter **out, const char *expression)
 		if (!f->text || !f->plan)
 			e = fail(ERR_NOMEM, "filter: no memory");
 	} else if (e == OK) {
-		e = open_parsed(f);
+		e = open_parsed(f, view);
 	}
 	if (e != OK) {
 		filter_close(&f);
@@ -327,7 +330,8 @@ filter_close(struct filter **f)
 	free((*f)->expression);
 	free((*f)->text);
 	free((*f)->plan);
-	free((*f)->nets);
+	free((*f)->nets.v);
+	free((*f)->index_nets.v);
 	free(*f);
 	*f = NULL;
 }

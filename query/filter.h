@@ -8,16 +8,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "anonymize/view.h"
 #include "archive/batch.h"
 #include "archive/segment.h"
 #include "base/err.h"
 
 struct filter;
 
-/* expression NULL or blank matches everything. ERR_USAGE: the sentence names the position (column 1..) and, where known,
+/* expression NULL or blank matches everything. view: what the records are shown as, of which the expression speaks (then the
+ * answer is that of tcpdump on the exported view); NULL: what was captured. ERR_USAGE: the sentence names the position (column 1..) and, where known,
  * the fix (`net 10/8`: write 10.0.0.0/8). Names of hosts and networks are refused: nothing is ever asked of the network.
  * ERR_LIMIT: longer or deeper than base/limits.h allows. */
-enum err filter_open(struct filter **out, const char *expression);
+enum err filter_open(struct filter **out, const char *expression, const struct view *view);
 void     filter_close(struct filter **f);
 
 bool        filter_is_all(const struct filter *f);   /* matches everything */
@@ -36,6 +38,8 @@ struct filter_net {
 	uint8_t addr[16];/* network byte order; IPv4 in the first four */
 };
 bool     filter_nets(const struct filter *f, const struct filter_net **nets, uint32_t *count);
+/* The same of what was captured: for the index. */
+bool     filter_index_nets(const struct filter *f, const struct filter_net **nets, uint32_t *count);
 
 /* BATCH_ columns that evaluation needs for certain; filter_run may ask for more. */
 unsigned filter_columns(const struct filter *f);

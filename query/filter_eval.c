@@ -288,31 +288,21 @@ class_node(struct filter_state *s, const struct batch *b, const struct flow *f, 
 
 /* --- networks --- */
 
-/* The addresses first .. end of one family that are inside the net; both families are sorted. */
+/* The addresses of one family that are inside the net. A view's are in no order. */
 static void
 mark_net(const struct batch *b, const struct filter_net *net, uint8_t *near)
 {
-	uint32_t n = net->family == 4 ? b->ip4_count : b->ip6_count;
-	uint8_t first[16], last[16], address[16];
+	uint8_t first[16], last[16];
 	filter_net_bounds(net->addr, net->bits, net->family == 4 ? 4 : 16, first, last);
-	near += net->family == 4 ? 0 : b->ip4_count;
-	uint32_t low = 0, high = n, bytes = net->family == 4 ? 4 : 16;
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		if (net->family == 4)
-			store_be32(address, b->ip4[middle]);
-		if (memcmp(net->family == 4 ? address : b->ip6[middle], first, bytes) < 0)
-			low = middle + 1;
-		else
-			high = middle;
+	if (net->family == 4) {
+		uint32_t low = load_be32(first), width = load_be32(last) - low;
+		for (uint32_t i = 0; i < b->ip4_count; i++)
+			near[i] |= b->ip4[i] - low <= width;
+		return;
 	}
-	for (; low < n; low++) {
-		if (net->family == 4)
-			store_be32(address, b->ip4[low]);
-		if (memcmp(net->family == 4 ? address : b->ip6[low], last, bytes) > 0)
-			break;
-		near[low] = 1;
-	}
+	near += b->ip4_count;
+	for (uint32_t i = 0; i < b->ip6_count; i++)
+		near[i] |= memcmp(b->ip6[i], first, 16) >= 0 && memcmp(b->ip6[i], last, 16) <= 0;
 }
 
 /* Whether a conversation can be told from its addresses alone: a match has one in these networks, and what a block's address

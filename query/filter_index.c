@@ -118,7 +118,7 @@ term_nets(const struct filter_tree *t, int32_t i, bool lost, struct needed *list
 }
 
 enum err
-filter_find_nets(struct filter *f)
+filter_find_nets(const struct filter *f, struct filter_net_set *out)
 {
 	if (!f->indexed)
 		return OK;
@@ -126,33 +126,54 @@ filter_find_nets(struct filter *f)
 	if (!list.leaves)
 		return fail(ERR_NOMEM, "filter: no memory for its networks");
 	uint32_t count = term_nets(&f->tree, f->tree.root, false, &list);
-	if (count) {
-		f->nets = calloc(count, sizeof *f->nets);
-		if (!f->nets) {
-			free(list.leaves);
-			return fail(ERR_NOMEM, "filter: no memory for its networks");
-		}
-		for (uint32_t i = 0; i < count; i++) {
-			const struct term *n = &f->tree.terms[list.leaves[i]];
-			f->nets[i].family = n->family;
-			f->nets[i].bits = n->bits;
-			memcpy(f->nets[i].addr, n->addr, sizeof n->addr);
-		}
-		f->net_count = count;
-		f->has_nets = true;
+	out->v = count ? calloc(count, sizeof *out->v) : NULL;
+	if (count && !out->v) {
+		free(list.leaves);
+		return fail(ERR_NOMEM, "filter: no memory for its networks");
 	}
+	for (uint32_t i = 0; i < count; i++) {
+		const struct term *n = &f->tree.terms[list.leaves[i]];
+		out->v[i].family = n->family;
+		out->v[i].bits = n->bits;
+		memcpy(out->v[i].addr, n->addr, sizeof n->addr);
+	}
+	out->count = count;
+	out->known = count > 0;
 	free(list.leaves);
 	return OK;
+}
+
+void
+filter_see_through(struct filter *f, const struct view *view)
+{
+	for (uint32_t i = 0; i < f->tree.count; i++) {
+		struct term *n = &f->tree.terms[i];
+		if (n->kind != TERM_LEAF)
+			continue;
+		if (n->family && !view_unmap(view, n->family, n->addr, &n->bits))
+			n->family = 0;
+		n->has_port = n->has_port && view_unmap_ports(view, &n->first_port, &n->last_port);
+	}
+}
+
+static bool
+net_set(const struct filter_net_set *set, const struct filter_net **nets, uint32_t *count)
+{
+	*nets = set->v;
+	*count = set->count;
+	return set->known;
 }
 
 bool
 filter_nets(const struct filter *f, const struct filter_net **nets, uint32_t *count)
 {
-	if (!f->has_nets)
-		return false;
-	*nets = f->nets;
-	*count = f->net_count;
-	return true;
+	return net_set(&f->nets, nets, count);
+}
+
+bool
+filter_index_nets(const struct filter *f, const struct filter_net **nets, uint32_t *count)
+{
+	return net_set(&f->index_nets, nets, count);
 }
 
 /* Whether this part asks the index for anything; writes it when out is not NULL. */

@@ -28,9 +28,11 @@ struct filter {
 	bool               all;
 	bool               indexed;     /* the tree is libpcap's meaning, so the index may follow it */
 	struct filter_tree tree;
-	struct filter_net *nets;
-	uint32_t           net_count;
-	bool               has_nets;
+	struct filter_net_set {
+		struct filter_net *v;
+		uint32_t           count;
+		bool               known;
+	} nets, index_nets;           /* of what is shown, of what was captured */
 	unsigned           columns;
 	struct filter_programs *programs;
 };
@@ -40,7 +42,9 @@ struct filter {
 enum err filter_program(const struct filter *f, uint16_t linktype, const struct program **out);
 
 /* query/filter_index.c */
-enum err filter_find_nets(struct filter *f);
+enum err filter_find_nets(const struct filter *f, struct filter_net_set *out);
+/* From here on the tree's terms say what they imply of what was captured: they are for the index only. */
+void     filter_see_through(struct filter *f, const struct view *view);
 /* First and last address of a network, of 4 or 16 bytes. */
 void     filter_net_bounds(const uint8_t *addr, unsigned bits, unsigned bytes, uint8_t *first, uint8_t *last);
 /* One line: what the index is asked for; "" for nothing. malloc'ed. */

@@ -95,7 +95,7 @@ may_match(struct plan *p, struct catalogue *c, uint64_t segment, bool *maybe)
 	const struct filter_net *nets;
 	uint32_t n;
 	*maybe = true;
-	if (!filter_nets(p->request.filter, &nets, &n))
+	if (!filter_index_nets(p->request.filter, &nets, &n))
 		return OK;
 	for (uint32_t i = 0; i < n; i++) {
 		TRY(catalogue_may_hold(c, segment, nets[i].family, nets[i].bits, nets[i].addr, maybe));
@@ -260,6 +260,12 @@ plan_streams(const struct plan *p, const struct plan_stream **streams)
 {
 	*streams = p->streams;
 	return p->stream_count;
+}
+
+const struct view *
+plan_view(const struct plan *p)
+{
+	return p->request.view;
 }
 
 const struct plan_counts *

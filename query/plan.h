@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "anonymize/view.h"
 #include "base/when.h"
 #include "index/archive_dir.h"
 #include "query/filter.h"
@@ -21,8 +22,9 @@
 struct request {
 	const char *const *streams;  /* names; none: all streams */
 	unsigned stream_count;
-	struct span span;
+	struct span span;            /* of captured times: a view's are translated (view_unmap_span()) */
 	const struct filter *filter;
+	const struct view *view;     /* what is shown of the records; NULL: what was captured */
 };
 
 struct plan_stream {
@@ -63,6 +65,7 @@ struct plan;
 enum err plan_open(struct plan **out, struct archive *a, const struct request *r);
 void     plan_close(struct plan **p);
 unsigned plan_streams(const struct plan *p, const struct plan_stream **streams);
+const struct view *plan_view(const struct plan *p);
 /* The next segment with blocks to look at, in the order of streams as asked for (all: by number) and of time; END. */
 enum err plan_next(struct plan *p, struct plan_segment **out);
 void     plan_release(struct plan *p, struct plan_segment **s);

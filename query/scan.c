@@ -138,11 +138,20 @@ cut_by_time(struct worker *w, const struct batch *b, const struct span *span, st
 {
 	spread_to_rows(w, b, sel);
 	for (uint32_t i = 0; i < b->count; i++) {
-		bool in = b->time[i] >= span->from_ns && (b->time[i] < span->until_ns || span->until_ns == UINT64_MAX);
+		bool in = b->captured[i] >= span->from_ns && (b->captured[i] < span->until_ns || span->until_ns == UINT64_MAX);
 		w->row[b->row_of[i]] &= in;
 	}
 	for (uint32_t c = 0; c < b->conversations; c++)
 		w->conversation[c] = sel->conversation[c] ? 2 : 0;
+	sel->conversation = w->conversation;
+}
+
+/* Takes out of the selection what the view hides. */
+static void
+take_out_hidden(struct worker *w, const struct batch *b, struct selection *sel)
+{
+	for (uint32_t c = 0; c < b->conversations; c++)
+		w->conversation[c] = b->flows[2 * c].flags & FLOW_HIDDEN ? 0 : sel->conversation[c];
 	sel->conversation = w->conversation;
 }
 
@@ -166,7 +175,7 @@ select_records(struct worker *w)
 	struct scan_block *b = &w->b;
 	bool whole = whole_in_span(&w->segment->span, b->info);
 	unsigned need = 0;
-	if (whole && filter_is_all(s->filter) && s->sink->no_batch_for_all) {
+	if (whole && filter_is_all(s->filter) && s->sink->no_batch_for_all && !plan_view(s->plan)) {
 		b->selected = b->info->records;
 		return OK;
 	}
@@ -178,6 +187,8 @@ select_records(struct worker *w)
 		TRY(filter_rows(w->filter, b->batch));
 	}
 	struct selection sel = filter_selection(w->filter);
+	if (plan_view(s->plan))
+		take_out_hidden(w, b->batch, &sel);
 	b->selected = count_selected(b->batch, &sel);
 	if (b->selected && !whole) {
 		TRY(load(w, BATCH_TIME));
@@ -245,7 +256,8 @@ worker_init(struct worker *w, struct scan *s)
 	w->row = malloc(BLOCK_RECORDS_MAX);
 	if (!w->conversation || !w->row)
 		return fail(ERR_NOMEM, "out of memory");
-	TRY(block_decoder_open(&w->decoder, NULL));
+	const struct view *view = plan_view(s->plan);
+	TRY(block_decoder_open(&w->decoder, view ? view_packets(view) : NULL));
 	return filter_state_open(&w->filter, s->filter);
 }
 

@@ -53,7 +53,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		filter_tree_fini(&tree);
 	} else {
 		struct filter *f = NULL;
-		if (filter_open(&f, text) == OK)
+		if (filter_open(&f, text, NULL) == OK)
 			fold(f);
 		filter_close(&f);
 	}

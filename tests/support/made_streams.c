@@ -164,7 +164,7 @@ made_plan(const char *const *streams, uint64_t from_ns, uint64_t until_ns, const
 {
 	plan_close(&plan);
 	filter_close(&filter);
-	must(filter_open(&filter, expression));
+	must(filter_open(&filter, expression, NULL));
 	struct request r = { .streams = streams, .span = { from_ns, until_ns ? until_ns : UINT64_MAX }, .filter = filter };
 	while (streams && streams[r.stream_count])
 		r.stream_count++;

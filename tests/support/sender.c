@@ -291,7 +291,7 @@ archive_digest(struct archive *a, const char *stream, uint64_t from_ns, uint64_t
 	struct looking l = { d, notices };
 	struct records_sink sink = { .record = take_record, .notice = take_notice, .arg = &l };
 	*d = (struct digest){ 0 };
-	must(filter_open(&filter, ""));
+	must(filter_open(&filter, "", NULL));
 	r.filter = filter;
 	enum err e = plan_open(&plan, a, &r);
 	if (e == OK)

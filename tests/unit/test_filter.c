@@ -18,7 +18,7 @@ expect_refusal(const char *expression, unsigned column, const char *words)
 {
 	struct filter *f = NULL;
 	char where[32] = "filter: ";
-	enum err e = filter_open(&f, expression);
+	enum err e = filter_open(&f, expression, NULL);
 	if (column)
 		snprintf(where, sizeof where, "filter, column %u: ", column);
 	bool right = e == ERR_USAGE && strncmp(err_text(), where, strlen(where)) == 0 && strstr(err_text(), words);
@@ -85,7 +85,7 @@ an_empty_expression_matches_everything(void **state)
 		unsigned need = 99;
 		uint32_t start[2] = { 0, 0 };
 		struct batch b = { .conversations = 1, .start = start };
-		assert_int_equal(filter_open(&f, blank[i]), OK);
+		assert_int_equal(filter_open(&f, blank[i], NULL), OK);
 		assert_true(filter_is_all(f));
 		assert_false(filter_nets(f, &nets, &n));
 		assert_int_equal(filter_columns(f), 0);
@@ -136,7 +136,7 @@ writes_out_what_is_inherited(void **state)
 	for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct filter *f = NULL;
 		char bare[256];
-		assert_int_equal(filter_open(&f, rows[i].expression), OK);
+		assert_int_equal(filter_open(&f, rows[i].expression, NULL), OK);
 		size_t n = strlen(filter_text(f));
 		/* and / or put the whole in parentheses as well */
 		bool pair = filter_text(f)[0] == '(' && filter_text(f)[1] == '(';
@@ -153,7 +153,7 @@ static void
 expect_plan(const char *expression, const char *plan)
 {
 	struct filter *f = NULL;
-	assert_int_equal(filter_open(&f, expression), OK);
+	assert_int_equal(filter_open(&f, expression, NULL), OK);
 	assert_string_equal(filter_plan(f), plan);
 	filter_close(&f);
 }
@@ -182,7 +182,7 @@ long_and_deep_expressions_are_taken_or_refused(void **state)
 	size_t at = 0;
 	for (unsigned i = 0; i < 150; i++)
 		at += (size_t)snprintf(text + at, 100, "%shost 10.0.%u.%u", i ? " or " : "", i / 256, i % 256);
-	assert_int_equal(filter_open(&f, text), OK);
+	assert_int_equal(filter_open(&f, text, NULL), OK);
 	const struct filter_net *nets;
 	uint32_t n = 0;
 	assert_true(filter_nets(f, &nets, &n));
@@ -191,15 +191,15 @@ long_and_deep_expressions_are_taken_or_refused(void **state)
 	at = 0;
 	for (unsigned i = 0; i <= FILTER_TERMS_MAX; i++)
 		at += (size_t)snprintf(text + at, 100, "%sport %u", i ? " or " : "", i);
-	assert_int_equal(filter_open(&f, text), ERR_LIMIT);
+	assert_int_equal(filter_open(&f, text, NULL), ERR_LIMIT);
 	memset(text, '(', 300);
 	memcpy(text + 300, "tcp", 4);
-	assert_int_equal(filter_open(&f, text), ERR_LIMIT);
+	assert_int_equal(filter_open(&f, text, NULL), ERR_LIMIT);
 	memset(text, '!', 300);
-	assert_int_equal(filter_open(&f, text), ERR_LIMIT);
+	assert_int_equal(filter_open(&f, text, NULL), ERR_LIMIT);
 	memset(text, ' ', FILTER_TEXT_BYTES_MAX + 50);
 	memcpy(text + FILTER_TEXT_BYTES_MAX + 50, "tcp", 4);
-	assert_int_equal(filter_open(&f, text), ERR_LIMIT);
+	assert_int_equal(filter_open(&f, text, NULL), ERR_LIMIT);
 	free(text);
 }
 
@@ -273,7 +273,7 @@ a_filter_wrong_for_a_link_type_names_it(void **state)
 	struct flow flows[2] = { { .net = NET_RAW }, { .net = NET_RAW } };
 	uint32_t start[2] = { 0, 1 };
 	struct batch b = { .count = 1, .conversations = 1, .link_count = 1, .links = &raw, .flows = flows, .start = start };
-	assert_int_equal(filter_open(&f, "ether host 1:2:3:4:5:6"), OK);
+	assert_int_equal(filter_open(&f, "ether host 1:2:3:4:5:6", NULL), OK);
 	assert_int_equal(filter_state_open(&s, f), OK);
 	assert_int_equal(filter_flows(s, &b, &need), OK);
 	assert_int_equal(need, 0);
@@ -283,7 +283,7 @@ a_filter_wrong_for_a_link_type_names_it(void **state)
 	filter_state_close(&s);
 	filter_close(&f);
 	/* what no packet of a link type can match is no error */
-	assert_int_equal(filter_open(&f, "arp"), OK);
+	assert_int_equal(filter_open(&f, "arp", NULL), OK);
 	assert_int_equal(filter_state_open(&s, f), OK);
 	assert_int_equal(filter_flows(s, &b, &need), OK);
 	assert_int_equal(need, 0);

@@ -228,7 +228,7 @@ open_list(struct list *l)
 	uint32_t wrong = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct filter *f = NULL;
-		enum err e = filter_open(&f, l->listed[i].text);
+		enum err e = filter_open(&f, l->listed[i].text, NULL);
 		if ((e == OK) != (l->listed[i].mark != '!')) {
 			printf("# `%s`: %s\n", l->listed[i].text, e == OK ? "accepted" : err_text());
 			wrong++;
@@ -307,7 +307,7 @@ answers_random_expressions_like_libpcap(void **state)
 		make_expression(&d, text, sizeof text);
 		struct filter *filter = NULL;
 		struct bpf_program program;
-		enum err e = filter_open(&filter, text);
+		enum err e = filter_open(&filter, text, NULL);
 		if (e != OK) {
 			bool oracle = ask_oracle(text, 1, &program) && program.bf_len;
 			if (oracle)

@@ -122,7 +122,7 @@ skips_no_block_with_a_match_for_the_list(void **state)
 	struct filter **f = calloc(n, sizeof *f);
 	assert_int_equal(frames_open(&in, 4u << 20), OK);
 	for (uint32_t i = 0; i < n; i++)
-		if (filter_open(&f[i], l[i].text) == OK) {
+		if (filter_open(&f[i], l[i].text, NULL) == OK) {
 			taken++;
 			understood += f[i]->indexed;
 			if (!f[i]->indexed)
@@ -173,7 +173,7 @@ skips_no_block_with_a_match_for_random_expressions(void **state)
 		}
 		struct filter *f = NULL;
 		make_expression(&d, text, sizeof text);
-		if (filter_open(&f, text) != OK)
+		if (filter_open(&f, text, NULL) != OK)
 			continue;
 		taken++;
 		understood += f->indexed;
@@ -199,7 +199,7 @@ expect_nets(const char *expression, const char *wanted)
 	const struct filter_net *nets;
 	uint32_t count;
 	char got[1024] = "-";
-	assert_int_equal(filter_open(&f, expression), OK);
+	assert_int_equal(filter_open(&f, expression, NULL), OK);
 	if (filter_nets(f, &nets, &count)) {
 		size_t at = 0;
 		for (uint32_t i = 0; i < count; i++) {

@@ -143,7 +143,7 @@ an_unknown_stream_is_absent_and_the_near_one_named(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		struct plan *p = NULL;
 		struct filter *f = NULL;
-		assert_int_equal(filter_open(&f, NULL), OK);
+		assert_int_equal(filter_open(&f, NULL, NULL), OK);
 		struct request r = { &names[i], 1, { 0, UINT64_MAX }, f };
 		assert_int_equal(plan_open(&p, made_archive(), &r), ERR_ABSENT);
 		assert_null(p);
