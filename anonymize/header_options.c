@@ -228,6 +228,10 @@ ip6_header_bytes(uint8_t header, const uint8_t *p)
 static void
 ip6_header(uint8_t header, uint8_t *p, size_t bytes, const struct header_rule *r)
 {
+	if (!r && header != FRAGMENT) {
+		memset(p + 2, 0, bytes - 2);
+		return;
+	}
 	switch (header) {
 	case ROUTING:
 		ip6_route(p, bytes, r);
@@ -235,14 +239,13 @@ ip6_header(uint8_t header, uint8_t *p, size_t bytes, const struct header_rule *r
 	case FRAGMENT:
 		p[1] = 0;
 		p[3] &= 0xf9;
-		store_be32(p + 4, r->fragment_id(r->arg, load_be32(p + 4)));
+		store_be32(p + 4, r ? r->fragment_id(r->arg, load_be32(p + 4)) : 0);
 		break;
 	case AUTHENTICATION:
 		memset(p + 2, 0, bytes - 2);
 		break;
 	case MOBILITY:
-		p[3] = 0;
-		memset(p + 6, 0, bytes - 6);
+		memset(p + 3, 0, bytes - 3); /* the checksum, too: it is over what is not shown */
 		break;
 	default:
 		ip6_options(p + 2, bytes - 2, header, r);

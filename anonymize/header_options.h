@@ -42,14 +42,14 @@ struct ip6_chain {
 };
 
 /* The extension headers (RFC 8200) at p, of which the first is `first`; n bytes, which may go on behind them and are left alone
- * there. Next header and length stay, and:
+ * there. Next header and length stay, of fragments also where they belong; r NULL: nothing else. Otherwise:
  *   hop-by-hop, destination   home address mapped (RFC 6275); jumbo payload (2675), router alert (2711), tunnel limit (2473) stay;
  *                             other options become PadN of zeros
  *   routing                   addresses of types 0 (RFC 2460), 2 (6275) and 4 (8754) mapped; flags, tag and TLVs, and all of other
  *                             types and of what contradicts itself, are 0
  *   fragment                  offset and more-fragments stay, identification as the rule says
  *   authentication            (RFC 4302) all else is 0
- *   mobility                  (RFC 6275) type and checksum stay, all else is 0. The checksum is the caller's to mend. */
+ *   mobility                  (RFC 6275) the type stays, all else is 0 */
 struct ip6_chain ip6_extensions_rewrite(uint8_t *p, size_t n, uint8_t first, const struct header_rule *r);
 
 #endif

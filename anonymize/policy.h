@@ -79,7 +79,7 @@ enum policy_rule {
 	F(ip, tos, rule, rule, "zero|keep", "zero", "DSCP and ECN.")                                                                \
 	F(ip, label, rule, rule, "zero|permute|keep", "zero", "IPv6 flow label.")                                                    \
 	F(ip, options, rule, rule, "drop|known", "drop", "IPv4 options. known: routes with their addresses mapped; all others become NOP.") \
-	F(ip, extensions, rule, rule, "drop|known", "drop", "IPv6 extension headers. drop: cut there. known: their addresses are mapped, options not understood become PadN.") \
+	F(ip, extensions, rule, rule, "drop|known", "drop", "IPv6 extension headers. drop: their kinds and lengths only. known: their addresses are mapped, options not understood become PadN.") \
 	F(tcp, seq, rule, rule, "zero|shift|keep", "zero", "Sequence and acknowledgement numbers. shift: each direction of a connection moves by a secret amount.") \
 	F(tcp, window, rule, rule, "zero|keep", "zero", "Receive window.")                                                                         \
 	F(tcp, options, rule, rule, "drop|known", "drop", "known: MSS, window scale, SACK, time stamps; all others become NOP.")     \

@@ -490,7 +490,7 @@ decode_times(struct packet_decoder *d)
 	uint64_t *shown;
 	TAKE_ROOM(d, shown, n * sizeof *shown);
 	for (uint32_t i = 0; i < n; i++)
-		shown[i] = packet_view_time(d->view, d->times[i]);
+		shown[i] = time_map(&d->view->time, d->times[i]);
 	d->batch.time = shown;
 	return OK;
 }

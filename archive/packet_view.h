@@ -19,6 +19,46 @@
 
 #include "archive/batch.h"
 #include "archive/packet_model.h"
+#include "base/when.h"
+
+/* Times of a view: moved, then rounded down. It never turns an order around, and stays within 0 and UINT64_MAX. */
+struct time_rule {
+	int64_t  shift_ns;
+	uint64_t quantum_ns; /* 1.. */
+};
+
+static inline uint64_t
+time_map(const struct time_rule *r, uint64_t ns)
+{
+	uint64_t moved;
+	if (__builtin_add_overflow(ns, r->shift_ns, &moved))
+		moved = r->shift_ns < 0 ? 0 : UINT64_MAX;
+	return r->quantum_ns == 1 ? moved : moved - moved % r->quantum_ns;
+}
+
+/* The least raw time that is `view` or later in the view; UINT64_MAX also when there is none. */
+static inline uint64_t
+time_unmap(const struct time_rule *r, uint64_t view)
+{
+	uint64_t beyond = view % r->quantum_ns, up = beyond ? r->quantum_ns - beyond : 0, raw;
+	if (view == 0)
+		return 0;
+	if (__builtin_add_overflow(view, up, &view))
+		return UINT64_MAX;
+	if (__builtin_sub_overflow(view, r->shift_ns, &raw))
+		raw = r->shift_ns < 0 ? UINT64_MAX : 0;
+	return raw;
+}
+
+/* The raw times whose times in the view are in [from, until), no others. Without any it is empty: from_ns == until_ns. */
+static inline struct span
+time_unmap_span(const struct time_rule *r, struct span view)
+{
+	struct span raw = { time_unmap(r, view.from_ns), view.until_ns == UINT64_MAX ? UINT64_MAX : time_unmap(r, view.until_ns) };
+	if (raw.from_ns > raw.until_ns) /* backwards as it came */
+		raw.from_ns = raw.until_ns;
+	return raw;
+}
 
 struct packet_string {
 	const uint8_t *p; /* with 16 bytes behind that may be read */
@@ -70,16 +110,8 @@ struct packet_view {
 	uint32_t (*raw)(void *state, const struct link *link, const uint8_t *in, uint32_t n, uint8_t *out);
 	bool     changes_transport; /* row() may change fields behind the IP header */
 	bool     zero_checksums;    /* of transports: none is shown */
-	uint64_t time_quantum_ns;   /* times are cut to multiples of it, 1.., ... */
-	uint64_t time_shift_ns;     /* ... and shifted back by this much, a multiple of it, to no less than 0 */
+	struct time_rule time;
 };
-
-static inline uint64_t
-packet_view_time(const struct packet_view *v, uint64_t time)
-{
-	uint64_t t = time - time % v->time_quantum_ns;
-	return t > v->time_shift_ns ? t - v->time_shift_ns : 0;
-}
 
 /* --- checksums of a view --- */
 

@@ -15,10 +15,10 @@
 
 struct filter;
 
-/* expression NULL or blank matches everything. view: what the records are shown as, of which the expression speaks (then the
- * answer is that of tcpdump on the exported view); NULL: what was captured. ERR_USAGE: the sentence names the position (column 1..) and, where known,
- * the fix (`net 10/8`: write 10.0.0.0/8). Names of hosts and networks are refused: nothing is ever asked of the network.
- * ERR_LIMIT: longer or deeper than base/limits.h allows. */
+/* expression NULL or blank matches everything. view: what the records are shown as, of which the expression speaks (the answer is
+ * then that of tcpdump on the exported view); NULL: what was captured. ERR_USAGE: the sentence names the position (column 1..)
+ * and, where known, the fix (`net 10/8`: write 10.0.0.0/8). Names of hosts and networks are refused: nothing is ever asked of
+ * the network. ERR_LIMIT: longer or deeper than base/limits.h allows. */
 enum err filter_open(struct filter **out, const char *expression, const struct view *view);
 void     filter_close(struct filter **f);
 

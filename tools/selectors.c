@@ -13,14 +13,14 @@ selected_open(struct selected *s, const struct given *g, const char *verb)
 	*s = (struct selected){ .jobs = (unsigned)given_count(g, "jobs", 0), .verb = verb, .quiet = given_flag(g, "quiet") };
 	unsigned n = given_list(g, "stream", &streams);
 	TRY(span_parse(&s->span, given_text(g, "from", NULL), given_text(g, "until", NULL), when_now()));
-	enum err e = filter_open(&s->filter, given_text(g, "filter", NULL));
+	enum err e = filter_open(&s->filter, given_text(g, "filter", NULL), NULL);
 	if (e == ERR_LIMIT)
 		return fail(ERR_USAGE, "%s", err_text());
 	if (e != OK)
 		return e;
 	e = given_archive(&s->archive, g, ARCHIVE_READ);
 	if (e == OK) {
-		struct request r = { streams, n, s->span, s->filter };
+		struct request r = { streams, n, s->span, s->filter, NULL };
 		e = plan_open(&s->plan, s->archive, &r);
 	}
 	if (e != OK) {

@@ -150,7 +150,7 @@ ip6_header(uint8_t header, const uint8_t *p, const uint8_t *raw, size_t bytes)
 	case 51:
 		return all(p + 2, bytes - 2, 0);
 	case 135:
-		return p[2] == raw[2] && p[3] == 0 && p[4] == raw[4] && p[5] == raw[5] && all(p + 6, bytes - 6, 0);
+		return p[2] == raw[2] && all(p + 3, bytes - 3, 0);
 	default:
 		return ip6_options(p + 2, bytes - 2, header);
 	}

@@ -103,7 +103,7 @@ static const struct { uint8_t first; struct kind kind; struct ip6_chain told; } 
 	{ 44, { "0 7 ff ff 7*4 9*4", "0 0 ff f9 f1*4 9*4" }, { 8, 0, true, true } }, /* nothing follows a later fragment */
 	{ 51, { "6 4 7*22 9", "6 4 0*22 9" }, { 24, 6, false, true } },
 	{ 51, { "6 0 7*6 9*4", "6 0 0*6 9*4" }, { 8, 6, false, true } },
-	{ 135, { "3b 1 5 7 1 2 7*10", "3b 1 5 0 1 2 0*10" }, { 16, 59, false, true } },
+	{ 135, { "3b 1 5 7 1 2 7*10", "3b 1 5 0*13" }, { 16, 59, false, true } },
 	{ 0, { "3c 0 1 4 7*4 2c 0 1 4 7*4 6 0 0 0 7*4 9*20", "3c 0 1 4 0*4 2c 0 1 4 0*4 6 0 0 0 f1*4 9*20" }, { 24, 6, false, true } },
 	{ 0, { "2b 0 1 4 7*4 6 2 7*14", "2b 0 1 4 0*4 0*16" }, { 8, 43, false, false } }, /* cut */
 	{ 0, { "7*7", "0*7" }, { 0, 0, false, false } },

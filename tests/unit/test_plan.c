@@ -144,7 +144,7 @@ an_unknown_stream_is_absent_and_the_near_one_named(void **state)
 		struct plan *p = NULL;
 		struct filter *f = NULL;
 		assert_int_equal(filter_open(&f, NULL, NULL), OK);
-		struct request r = { &names[i], 1, { 0, UINT64_MAX }, f };
+		struct request r = { &names[i], 1, { 0, UINT64_MAX }, f, NULL };
 		assert_int_equal(plan_open(&p, made_archive(), &r), ERR_ABSENT);
 		assert_null(p);
 		assert_int_equal(strstr(err_text(), "two") != NULL, i == 0);

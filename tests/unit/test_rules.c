@@ -2,6 +2,7 @@
 #include "tests/support/unit.h"
 
 #include "anonymize/rules.h"
+#include "archive/packet_view.h"
 
 static void
 a_ttl_becomes_what_the_sender_began_with(void **state)
