@@ -20,7 +20,7 @@ diagram_init(struct diagram *d)
 		return fail(ERR_NOMEM, "filter: no memory for its tests");
 	}
 	d->count = LEAF_COUNT;
-	d->nodes[LEAF_BYTES].columns = BATCH_BYTES | BATCH_WIRE_LEN;
+	d->nodes[LEAF_BYTES].columns = BATCH_BYTES;
 	return OK;
 }
 

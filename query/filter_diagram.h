@@ -38,7 +38,7 @@ enum { LEAF_NO, LEAF_YES, LEAF_BYTES, LEAF_COUNT };
 struct node {
 	struct test test;
 	uint32_t    yes, no;     /* nodes */
-	uint16_t    columns;     /* BATCH_ bits of all tests below and this one */
+	uint16_t    columns;     /* BATCH_ bits of all tests below and this one; not those of LEAF_BYTES' program */
 	bool        flow_below;  /* a test of a flow column hangs below this one */
 };
 

@@ -346,6 +346,28 @@ one_program(const struct filter_state *s, const struct batch *b, uint32_t c)
 	return program_of_flow(s, b, 2 * c) == program_of_flow(s, b, 2 * c + 1);
 }
 
+static bool
+reads_length(const struct program *p)
+{
+	return p && p->reads_length;
+}
+
+/* What the tests that are left ask for. */
+static unsigned
+columns_for(const struct filter_state *s, const struct batch *b, uint32_t c, bool lone)
+{
+	const uint32_t *node = &s->nodes[2 * c];
+	unsigned columns = s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns;
+	if (node[0] != node[1] || (columns & BATCH_BYTES && !lone && !one_program(s, b, c)))
+		columns |= BATCH_DIR;
+	if (columns & BATCH_BYTES && (reads_length(program_of_flow(s, b, 2 * c)) || reads_length(program_of_flow(s, b, 2 * c + 1))))
+		columns |= BATCH_WIRE_LEN;
+	/* frames not understood have a chunk of their own: no need to read all others' bytes for them */
+	if (columns & BATCH_BYTES && b->flows[2 * c].net == NET_RAW)
+		columns = (columns & ~(unsigned)BATCH_BYTES) | BATCH_RAW;
+	return columns;
+}
+
 enum err
 filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 {
@@ -386,15 +408,8 @@ filter_flows(struct filter_state *s, const struct batch *b, unsigned *need)
 		s->nodes[2 * c + 1] = node[1];
 		bool decided = node[0] == node[1] && node[0] <= LEAF_YES;
 		s->conversation[c] = decided ? (uint8_t)node[0] : 2;
-		if (decided)
-			continue;
-		unsigned columns = s->diagram.nodes[node[0]].columns | s->diagram.nodes[node[1]].columns;
-		if (node[0] != node[1] || (columns & BATCH_BYTES && !lone && !one_program(s, b, c)))
-			columns |= BATCH_DIR;
-		/* frames not understood have a chunk of their own: no need to read all others' bytes for them */
-		if (columns & BATCH_BYTES && b->flows[2 * c].net == NET_RAW)
-			columns = (columns & ~(unsigned)BATCH_BYTES) | BATCH_RAW;
-		wanted |= columns;
+		if (!decided)
+			wanted |= columns_for(s, b, c, lone);
 	}
 	*need = wanted;
 	return OK;
@@ -439,7 +454,7 @@ row_bytes(struct filter_state *s, const struct batch *b, uint32_t row, const str
 		return 0;
 	s->bytes_rows++;
 	s->failed = batch_bytes(b, row, &bytes, &n);
-	return s->failed == OK && bpf_match(p->bpf, bytes, b->wire_len[row], n);
+	return s->failed == OK && bpf_match(p->bpf, bytes, p->reads_length ? b->wire_len[row] : n, n);
 }
 
 static uint8_t

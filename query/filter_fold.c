@@ -92,6 +92,7 @@ program_open(struct program **out, struct bpf **bpf)
 			after = (i->jt < count - pc - 1 ? p->live[pc + 1 + i->jt] : 0) |
 			        (i->jf < count - pc - 1 ? p->live[pc + 1 + i->jf] : 0);
 		p->live[pc] = live_before(i, after);
+		p->reads_length |= (BPF_CLASS(i->code) == BPF_LD || BPF_CLASS(i->code) == BPF_LDX) && BPF_MODE(i->code) == BPF_LEN;
 		if (BPF_CLASS(i->code) == BPF_LD && BPF_MODE(i->code) == BPF_ABS)
 			for (uint32_t n = 0; n < 4 && i->k < LINK_BYTES_MAX - n; n++)
 				p->reads[i->k + n] |= n == 0 || BPF_SIZE(i->code) == BPF_W || (n == 1 && BPF_SIZE(i->code) == BPF_H);

@@ -24,6 +24,7 @@ struct program {
 	uint8_t     reads[LINK_BYTES_MAX]; /* 1: an absolute load reads this offset */
 	uint8_t     read[LINK_BYTES_MAX];  /* the same as a list, ascending */
 	uint32_t    read_count;
+	bool        reads_length; /* of the packet on the wire */
 };
 
 /* Takes *bpf on success. ERR_NOMEM. */

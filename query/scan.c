@@ -12,7 +12,7 @@ struct worker {
 	struct scan *scan;
 	struct block_decoder *decoder;
 	struct filter_state *filter;
-	uint8_t *conversation, *row;   /* a selection cut by time */
+	uint8_t *conversation, *row;   /* of a selection that was cut down */
 	uint64_t bytes_read;
 	struct plan_segment *segment;  /* of the block that it has taken; NULL: none */
 	struct scan_block b;
@@ -103,17 +103,21 @@ whole_in_span(const struct span *span, const struct block_info *info)
 	return info->first_ns >= span->from_ns && (info->last_ns < span->until_ns || span->until_ns == UINT64_MAX);
 }
 
+/* Counts the selected rows, and takes out conversations that were looked at and have none: nothing is read for these. */
 static uint32_t
-count_selected(const struct batch *b, const struct selection *sel)
+settle(struct worker *w, const struct batch *b, struct selection *sel)
 {
 	uint32_t n = 0;
 	for (uint32_t c = 0; c < b->conversations; c++) {
-		if (sel->conversation[c] == 1)
-			n += b->start[c + 1] - b->start[c];
-		else if (sel->conversation[c] == 2)
-			for (uint32_t r = b->start[c]; r < b->start[c + 1]; r++)
-				n += sel->row[r];
+		uint32_t here = 0, what = sel->conversation[c];
+		if (what == 1)
+			here = b->start[c + 1] - b->start[c];
+		for (uint32_t r = b->start[c]; what == 2 && r < b->start[c + 1]; r++)
+			here += sel->row[r];
+		w->conversation[c] = here ? (uint8_t)what : 0;
+		n += here;
 	}
+	sel->conversation = w->conversation;
 	return n;
 }
 
@@ -178,11 +182,11 @@ select_records(struct worker *w)
 		TRY(filter_rows(w->filter, b->batch));
 	}
 	struct selection sel = filter_selection(w->filter);
-	b->selected = count_selected(b->batch, &sel);
+	b->selected = settle(w, b->batch, &sel);
 	if (b->selected && !whole) {
 		TRY(load(w, BATCH_TIME));
 		cut_by_time(w, b->batch, &w->segment->span, &sel);
-		b->selected = count_selected(b->batch, &sel);
+		b->selected = settle(w, b->batch, &sel);
 	} else if (s->sink->by_row) {
 		spread_to_rows(w, b->batch, &sel);
 	}
