@@ -17,11 +17,11 @@
 #include "archive/segment.h"
 
 #define BLOCK_MAGIC   0x314b4c42u /* "BLK1" */
-#define BLOCK_VERSION 2u
+#define BLOCK_VERSION 3u
 
 #define BLOCK_HEADER(F)                                                        \
 	F(le32, uint32_t, magic, "\"BLK1\"")                                   \
-	F(u8, uint8_t, version, "2")                                           \
+	F(u8, uint8_t, version, "3")                                           \
 	F(u8, uint8_t, kind, "record kind: 1 packet")                          \
 	F(le16, uint16_t, chunks, "entries of the chunk table")                \
 	F(le32, uint32_t, records, "1..65536")                                 \

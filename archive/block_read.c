@@ -12,11 +12,19 @@
 #include "base/bytes.h"
 #include "base/io.h"
 
+struct chunk_table {
+	uint8_t  header[BLOCK_HEADER_BYTES];
+	uint32_t count;
+	struct {
+		uint32_t id, sealed_bytes, at; /* at: from the start of the block */
+	} v[CHUNK_COUNT];
+};
+
 struct block_decoder {
 	struct packet_decoder *packet;
 	uint64_t serial;             /* of the block that it holds; 0: nothing */
-	uint8_t *stored;
-	size_t room;
+	struct chunk_table table;    /* of that block */
+	uint8_t *stored;             /* its opened chunks, each where it stands in the block; room of packet's */
 };
 
 uint64_t
@@ -47,31 +55,9 @@ block_decoder_close(struct block_decoder **d)
 	if (!*d)
 		return;
 	packet_decoder_close(&(*d)->packet);
-	free((*d)->stored);
 	free(*d);
 	*d = NULL;
 }
-
-static enum err
-decoder_room(struct block_decoder *d, size_t n)
-{
-	if (n <= d->room)
-		return OK;
-	uint8_t *p = realloc(d->stored, n);
-	if (!p)
-		return fail(ERR_NOMEM, "out of memory");
-	d->stored = p;
-	d->room = n;
-	return OK;
-}
-
-struct chunk_table {
-	uint8_t  header[BLOCK_HEADER_BYTES];
-	uint32_t count;
-	struct {
-		uint32_t id, sealed_bytes, at; /* at: from the start of the block */
-	} v[CHUNK_COUNT];
-};
 
 /* p holds the block's first n bytes; enough for header and table of CHUNK_COUNT, or all of the block. */
 static enum err
@@ -106,63 +92,44 @@ parse_block_header(const struct block_info *info, const uint8_t *p, size_t n, st
 	return at == info->stored_bytes ? OK : fail(ERR_FORMAT, "the chunk table is damaged");
 }
 
-/* Opens n sealed bytes at from into p. */
+/* Reads the chunks first .. end of the table, which lie one behind the other. */
 static enum err
-open_chunk(const struct stored_block *b, const struct chunk_table *t, uint32_t id, const uint8_t *from, uint32_t n, uint8_t *p,
-           struct block_decoder *d)
+read_chunks(const struct stored_block *b, struct block_decoder *d, uint32_t first, uint32_t end, uint64_t *bytes_read)
 {
-	enum err e = unseal_chunk(b->key, t->header, id, from, n, p);
+	const struct chunk_table *t = &d->table;
+	uint32_t at = t->v[first].at, n = t->v[end - 1].at + t->v[end - 1].sealed_bytes - at;
+	if (b->bytes)
+		return OK;
+	*bytes_read += n;
+	return io_pread(b->fd, d->stored + at, n, b->info->at + at, b->path);
+}
+
+/* A chunk is decrypted where it was read; one of a block in memory, which is not ours to change, into the decoder's room. */
+static enum err
+open_chunk(const struct stored_block *b, struct block_decoder *d, uint32_t i)
+{
+	uint32_t id = d->table.v[i].id, at = d->table.v[i].at, n = d->table.v[i].sealed_bytes;
+	uint8_t *p = d->stored + at;
+	enum err e = unseal_chunk(b->key, d->table.header, id, b->bytes ? b->bytes + at : p, n, p);
 	if (e == OK)
 		e = packet_decoder_chunk(d->packet, id, p, n - SEAL_TAG_BYTES);
 	return e == OK ? OK : fail_prefix(e, "column %s: ", packet_chunk_name(id));
 }
 
-/* What of a block is needed, and whether it is read in one piece: when it is most of what lies between its ends. */
-struct extent {
-	uint64_t first, last, sum;
-	bool whole;
-};
-
-static struct extent
-extent_of(const struct chunk_table *t, unsigned chunks)
-{
-	struct extent x = { .first = UINT64_MAX };
-	for (uint32_t i = 0; i < t->count; i++) {
-		if (!(chunks >> t->v[i].id & 1))
-			continue;
-		x.first = x.first < t->v[i].at ? x.first : t->v[i].at;
-		x.last = t->v[i].at + t->v[i].sealed_bytes;
-		x.sum += t->v[i].sealed_bytes;
-	}
-	x.whole = x.sum > 0 && (x.sum >= (x.last - x.first) / 4 * 3 || x.last - x.first <= (64u << 10));
-	return x;
-}
-
-/* The chunks are decrypted one after the other where they were read; those of a block in memory, which is not ours to
- * change, into the decoder's room. */
 static enum err
-load_chunks(const struct stored_block *b, struct block_decoder *d, unsigned chunks, const struct chunk_table *t,
-            uint64_t *bytes_read)
+load_chunks(const struct stored_block *b, struct block_decoder *d, unsigned chunks, uint64_t *bytes_read)
 {
-	struct extent x = extent_of(t, chunks);
-	if (x.sum == 0)
-		return OK; /* columns without a value have no chunk */
-	bool whole = x.whole && !b->bytes;
-	TRY(decoder_room(d, whole ? x.last - x.first : x.sum));
-	if (whole)
-		TRY(io_pread(b->fd, d->stored, x.last - x.first, b->info->at + x.first, b->path));
-	*bytes_read += b->bytes ? 0 : whole ? x.last - x.first : x.sum;
-	uint64_t at = 0;
-	for (uint32_t i = 0; i < t->count; i++) {
-		if (!(chunks >> t->v[i].id & 1))
-			continue;
-		uint32_t n = t->v[i].sealed_bytes;
-		uint8_t *p = d->stored + (whole ? t->v[i].at - x.first : at);
-		const uint8_t *from = b->bytes ? b->bytes + t->v[i].at : p;
-		if (!whole && !b->bytes)
-			TRY(io_pread(b->fd, p, n, b->info->at + t->v[i].at, b->path));
-		TRY(open_chunk(b, t, t->v[i].id, from, n, p, d));
-		at += n;
+	const struct chunk_table *t = &d->table;
+	for (uint32_t i = 0; i < t->count;) {
+		uint32_t first = i;
+		while (i < t->count && chunks >> t->v[i].id & 1)
+			i++;
+		if (i > first)
+			TRY(read_chunks(b, d, first, i, bytes_read));
+		else
+			i++;
+		for (uint32_t k = first; k < i && chunks >> t->v[k].id & 1; k++)
+			TRY(open_chunk(b, d, k));
 	}
 	return OK;
 }
@@ -183,28 +150,33 @@ enum err
 block_cost(const struct stored_block *b, unsigned columns, uint64_t *bytes)
 {
 	struct chunk_table table;
+	unsigned chunks = packet_chunks_for(columns);
 	uint64_t n = 0;
 	TRY(read_block_header(b, &table, &n));
-	struct extent x = extent_of(&table, packet_chunks_for(columns));
-	*bytes = n + (x.whole ? x.last - x.first : x.sum);
+	for (uint32_t i = 0; i < table.count; i++)
+		n += chunks >> table.v[i].id & 1 ? table.v[i].sealed_bytes : 0;
+	*bytes = n;
 	return OK;
+}
+
+static enum err
+begin_block(struct block_decoder *d, const struct stored_block *b, uint64_t *bytes_read)
+{
+	packet_decoder_begin(d->packet, b->info->records, b->info->sampled, b->info->sampler);
+	TRY(packet_decoder_room(d->packet, b->info->stored_bytes, &d->stored));
+	return read_block_header(b, &d->table, bytes_read);
 }
 
 static enum err
 load(struct block_decoder *d, const struct stored_block *b, unsigned columns, const struct selection *sel,
      const struct batch **out, uint64_t *bytes_read)
 {
-	uint64_t ignored = 0;
-	if (d->serial != b->serial)
-		packet_decoder_begin(d->packet, b->info->records, b->info->sampled, b->info->sampler);
+	uint64_t held = d->serial, ignored = 0;
+	bytes_read = bytes_read ? bytes_read : &ignored;
 	d->serial = 0; /* until all went well */
-	unsigned chunks = packet_chunks_for(columns) & ~packet_decoder_chunks(d->packet);
-	if (chunks) {
-		struct chunk_table table;
-		bytes_read = bytes_read ? bytes_read : &ignored;
-		TRY(read_block_header(b, &table, bytes_read));
-		TRY(load_chunks(b, d, chunks, &table, bytes_read));
-	}
+	if (held != b->serial)
+		TRY(begin_block(d, b, bytes_read));
+	TRY(load_chunks(b, d, packet_chunks_for(columns) & ~packet_decoder_chunks(d->packet), bytes_read));
 	TRY(sel ? packet_decode_selected(d->packet, columns, sel, out) : packet_decode(d->packet, columns, out));
 	d->serial = b->serial;
 	return OK;
@@ -275,7 +247,8 @@ block_check(struct block_decoder *d, const struct stored_block *b)
 		return fail(ERR_FORMAT, "the records are not those that the block table describes");
 	TRY(rebuild_all(batch));
 	d->serial = 0; /* its room is used for other bytes now */
-	TRY(decoder_room(d, info->stored_bytes));
+	packet_decoder_begin(d->packet, info->records, info->sampled, info->sampler);
+	TRY(packet_decoder_room(d->packet, info->stored_bytes, &d->stored));
 	TRY(io_pread(b->fd, d->stored, info->stored_bytes, info->at, b->path));
 	crypto_generichash(hash, sizeof hash, d->stored, info->stored_bytes, NULL, 0);
 	if (memcmp(hash, info->hash, sizeof hash) != 0)

@@ -11,7 +11,7 @@
 
 #include "base/limits.h"
 
-enum mode { MODE_STORED, MODE_REPEATED, MODE_ZSTD };
+enum mode { MODE_STORED, MODE_REPEATED, MODE_ZSTD, MODE_PIECES };
 
 /* Ways to compress. */
 enum way {
@@ -118,37 +118,72 @@ is_repeated(const uint8_t *p, uint32_t n)
 	return n > 1 && memcmp(p, p + 1, n - 1) == 0;
 }
 
+/* A zstd frame at the end of w; its bytes, or 0 and nothing when it would save nothing. */
+static size_t
+put_frame(ZSTD_CCtx *zstd, const uint8_t *p, uint32_t n, struct writer *w)
+{
+	size_t room = (size_t)(w->end - w->at), want = room < n ? room : n;
+	size_t got = w->failed ? 0 : ZSTD_compress2(zstd, w->at, want, p, n);
+	if (w->failed || ZSTD_isError(got) || got + 4 >= n)
+		return 0;
+	w->at += got;
+	return got;
+}
+
 /* Tries zstd right into w behind the room for the header; true when it saved something. */
 static bool
 pack_zstd(ZSTD_CCtx *zstd, const uint8_t *p, uint32_t n, struct writer *w)
 {
-	uint8_t head[16];
-	struct writer h = writer_of(head, sizeof head);
-	writer_u8(&h, MODE_ZSTD);
-	put_varint(&h, n);
-	size_t fixed = (size_t)(h.at - head);
-	size_t room = (size_t)(w->end - w->at);
-	if (w->failed || room < fixed + 5)
+	const struct writer before = *w;
+	writer_u8(w, MODE_ZSTD);
+	put_varint(w, n);
+	uint8_t *head_end = w->at;
+	writer_room(w, 5);
+	size_t got = put_frame(zstd, p, n, w);
+	if (got == 0) {
+		*w = before;
 		return false;
-	size_t want = room - fixed - 5 < n ? room - fixed - 5 : n;
-	size_t got = ZSTD_compress2(zstd, w->at + fixed + 5, want, p, n);
-	if (ZSTD_isError(got) || got + 4 >= n)
-		return false;
-	uint8_t *frame = w->at + fixed + 5;
-	put_varint(&h, got);
-	size_t used = (size_t)(h.at - head);
-	memmove(w->at + used, frame, got);
-	memcpy(w->at, head, used);
-	w->at += used + got;
+	}
+	w->at = head_end;
+	put_varint(w, got);
+	memmove(w->at, head_end + 5, got);
+	w->at += got;
 	return true;
+}
+
+/* The same piece by piece. A piece of one byte is that byte repeated, one of as many bytes as it has raw is as it is. */
+static bool
+pack_pieces(ZSTD_CCtx *zstd, const uint8_t *p, uint32_t n, struct writer *w)
+{
+	const struct writer before = *w;
+	uint32_t pieces = (n + PACK_PIECE_BYTES - 1) / PACK_PIECE_BYTES;
+	writer_u8(w, MODE_PIECES);
+	put_varint(w, n);
+	uint8_t *directory = writer_room(w, 2 * pieces);
+	for (uint32_t at = 0; at < n && !w->failed; at += PACK_PIECE_BYTES, directory += 2) {
+		uint32_t m = n - at < PACK_PIECE_BYTES ? n - at : PACK_PIECE_BYTES;
+		size_t stored = 1;
+		if (is_repeated(p + at, m)) {
+			writer_u8(w, p[at]);
+		} else if ((stored = put_frame(zstd, p + at, m, w)) == 0) {
+			stored = m;
+			writer_put(w, p + at, m);
+		}
+		store_le16(directory, (uint16_t)stored);
+	}
+	if (!w->failed && w->at - before.at + 4 < n)
+		return true;
+	*w = before;
+	return false;
 }
 
 static void
 pack_way(struct packer *pk, const uint8_t *p, uint32_t n, enum pack_effort effort, enum way way, struct writer *w)
 {
-	bool long_plane = effort == PACK_PLANE && n >= LONG_PLANE_BYTES;
-	if (way != WAY_STORED &&
-	    pack_zstd(way == WAY_HUFFMAN ? pk->huffman : long_plane ? pk->long_plane : pk->matches, p, n, w))
+	bool pieces = effort == PACK_PIECES && n > PACK_PIECE_BYTES && n <= PACK_PIECES_MAX * PACK_PIECE_BYTES;
+	bool long_plane = (effort == PACK_PLANE || effort == PACK_PIECES) && n >= LONG_PLANE_BYTES;
+	ZSTD_CCtx *zstd = way == WAY_HUFFMAN ? pk->huffman : long_plane ? pk->long_plane : pk->matches;
+	if (way != WAY_STORED && (pieces ? pack_pieces(zstd, p, n, w) : pack_zstd(zstd, p, n, w)))
 		return;
 	writer_u8(w, MODE_STORED);
 	put_varint(w, n);
@@ -278,60 +313,115 @@ unpacker_close(struct unpacker **u)
 	*u = NULL;
 }
 
-/* Header of a stored stream; *data views its stored bytes. */
+/* The directory of a stream in pieces. */
 static enum err
-stream_header(struct reader *r, uint8_t *mode, uint64_t *raw, uint64_t *stored, const uint8_t **data)
+look_at_pieces(struct reader *r, struct packed *v)
 {
-	*mode = reader_u8(r);
-	*raw = get_varint(r);
-	if (*mode == MODE_STORED)
-		*stored = *raw;
-	else if (*mode == MODE_REPEATED)
-		*stored = 1;
-	else if (*mode == MODE_ZSTD)
-		*stored = get_varint(r);
-	else
-		r->failed = true;
-	if (!reader_ok(r) || *raw > CHUNK_BYTES_MAX)
+	uint64_t stored = 0;
+	if (v->raw_bytes > PACK_PIECES_MAX * PACK_PIECE_BYTES)
+		return fail(ERR_FORMAT, "column stream of too many pieces");
+	for (uint32_t at = 0, i = 0; at < v->raw_bytes; at += PACK_PIECE_BYTES, i++) {
+		uint32_t raw = v->raw_bytes - at < PACK_PIECE_BYTES ? v->raw_bytes - at : PACK_PIECE_BYTES;
+		v->piece_bytes[i] = reader_le16(r);
+		if (v->piece_bytes[i] == 0 || v->piece_bytes[i] > raw)
+			return fail(ERR_FORMAT, "column stream with a piece of %u bytes for %u", v->piece_bytes[i], raw);
+		stored += v->piece_bytes[i];
+	}
+	v->stored_bytes = (uint32_t)stored;
+	return OK;
+}
+
+enum err
+unpack_look(struct reader *r, struct packed *v)
+{
+	uint8_t mode = reader_u8(r);
+	uint64_t raw = get_varint(r), stored = mode == MODE_ZSTD ? get_varint(r) : mode == MODE_STORED ? raw : 1;
+	if (!reader_ok(r) || mode > MODE_PIECES || raw > CHUNK_BYTES_MAX || stored > CHUNK_BYTES_MAX || (mode == MODE_ZSTD && raw == 0))
 		return fail(ERR_FORMAT, "column stream header is damaged");
-	*data = reader_view(r, *stored);
-	if (!reader_ok(r))
-		return fail(ERR_FORMAT, "column stream ends early");
+	*v = (struct packed){ .mode = mode, .raw_bytes = (uint32_t)raw, .stored_bytes = (uint32_t)stored };
+	if (mode == MODE_PIECES)
+		TRY(look_at_pieces(r, v));
+	v->data = reader_view(r, v->stored_bytes);
+	return reader_ok(r) ? OK : fail(ERR_FORMAT, "column stream ends early");
+}
+
+static enum err
+open_frame(struct unpacker *u, const uint8_t *data, uint32_t stored, uint8_t *out, uint32_t raw)
+{
+	/* One call with a bounded output: zstd never writes more than raw bytes, whatever the frame says. */
+	size_t got = ZSTD_decompressDCtx(u->zstd, out, raw, data, stored);
+	return !ZSTD_isError(got) && got == raw ? OK : fail(ERR_FORMAT, "column stream does not decompress");
+}
+
+/* Piece i of a stream, whatever its mode, but for a frame of all of it. */
+static enum err
+unpack_piece(struct unpacker *u, const struct packed *v, uint32_t i, uint8_t *out)
+{
+	uint32_t first = i * PACK_PIECE_BYTES, at = 0;
+	uint32_t raw = v->raw_bytes - first < PACK_PIECE_BYTES ? v->raw_bytes - first : PACK_PIECE_BYTES;
+	out += first;
+	if (v->mode == MODE_REPEATED) {
+		memset(out, v->data[0], raw);
+		return OK;
+	}
+	if (v->mode == MODE_STORED) {
+		memcpy(out, v->data + first, raw);
+		return OK;
+	}
+	for (uint32_t k = 0; k < i; k++)
+		at += v->piece_bytes[k];
+	if (v->piece_bytes[i] == raw)
+		memcpy(out, v->data + at, raw);
+	else if (v->piece_bytes[i] == 1)
+		memset(out, v->data[at], raw);
+	else
+		return open_frame(u, v->data + at, v->piece_bytes[i], out, raw);
+	return OK;
+}
+
+/* A stream that is not made piece by piece. */
+static enum err
+unpack_whole(struct unpacker *u, const struct packed *v, uint8_t *out)
+{
+	if (v->mode == MODE_ZSTD)
+		return open_frame(u, v->data, v->stored_bytes, out, v->raw_bytes);
+	if (v->mode == MODE_REPEATED)
+		memset(out, v->data[0], v->raw_bytes);
+	else
+		memcpy(out, v->data, v->raw_bytes);
+	return OK;
+}
+
+enum err
+unpack_range(struct unpacker *u, struct packed *v, uint8_t *out, uint32_t first, uint32_t end)
+{
+	const uint32_t most = PACK_PIECES_MAX * PACK_PIECE_BYTES;
+	assert(first <= end && end <= v->raw_bytes);
+	if (first == end)
+		return OK;
+	if (v->mode == MODE_ZSTD || v->raw_bytes > most) {
+		if (!v->there)
+			TRY(unpack_whole(u, v, out));
+		v->there = 1;
+		return OK;
+	}
+	for (uint32_t i = first / PACK_PIECE_BYTES; i <= (end - 1) / PACK_PIECE_BYTES; i++) {
+		if (v->there >> i & 1)
+			continue;
+		TRY(unpack_piece(u, v, i, out));
+		v->there |= (uint8_t)(1u << i);
+	}
 	return OK;
 }
 
 enum err
 unpack(struct unpacker *u, struct reader *r, uint8_t *out, uint32_t room, uint32_t *n)
 {
-	uint8_t mode = 0;
-	uint64_t raw = 0, stored = 0;
-	const uint8_t *data = NULL;
-	TRY(stream_header(r, &mode, &raw, &stored, &data));
-	if (raw > room)
-		return fail(ERR_FORMAT, "column stream of %llu bytes where at most %u can be",
-		            (unsigned long long)raw, room);
-	if (mode == MODE_REPEATED) {
-		memset(out, data[0], raw);
-	} else if (mode == MODE_STORED) {
-		if (raw)
-			memcpy(out, data, raw);
-	} else {
-		/* One call with a bounded output: zstd never writes more than raw bytes, whatever the frame says. */
-		size_t got = ZSTD_decompressDCtx(u->zstd, out, raw, data, stored);
-		if (ZSTD_isError(got) || got != raw)
-			return fail(ERR_FORMAT, "column stream does not decompress");
-	}
-	*n = (uint32_t)raw;
-	return OK;
-}
-
-enum err
-unpack_skip(struct reader *r, uint32_t *n)
-{
-	uint8_t mode = 0;
-	uint64_t raw = 0, stored = 0;
-	const uint8_t *data = NULL;
-	TRY(stream_header(r, &mode, &raw, &stored, &data));
-	*n = (uint32_t)raw;
+	struct packed v;
+	TRY(unpack_look(r, &v));
+	if (v.raw_bytes > room)
+		return fail(ERR_FORMAT, "column stream of %u bytes where at most %u can be", v.raw_bytes, room);
+	TRY(unpack_range(u, &v, out, 0, v.raw_bytes));
+	*n = v.raw_bytes;
 	return OK;
 }

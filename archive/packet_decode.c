@@ -11,9 +11,10 @@
 static const struct {
 	size_t room;
 	uint8_t chunk;
+	bool pieces;
 	const char *name;
 } streams[STREAM_COUNT] = {
-#define F(id, chunk, effort, room, description) { room, CHUNK_##chunk, #id },
+#define F(id, chunk, effort, room, description) { room, CHUNK_##chunk, PACK_##effort == PACK_PIECES, #id },
 	PACKET_STREAMS(F)
 #undef F
 };
@@ -36,9 +37,9 @@ packet_stream_name(unsigned stream)
 	return stream < STREAM_COUNT ? streams[stream].name : "unknown";
 }
 
-/* The most that one block can take: all streams at their largest, and the columns made from them. */
+/* The most that one block can take: all streams at their largest, stored and unpacked, and the columns made from them. */
 static const size_t arena_bytes = (size_t)BLOCK_RECORDS_MAX * (0
-#define F(id, chunk, effort, room, description) + (room)
+#define F(id, chunk, effort, room, description) + 2 * (room)
 	PACKET_STREAMS(F)
 #undef F
 	+ 768) + BLOCK_BYTES_MAX;
@@ -101,6 +102,7 @@ packet_decoder_begin(struct packet_decoder *d, uint32_t records, uint32_t sample
 {
 	assert(records > 0 && records <= BLOCK_RECORDS_MAX);
 	memset(d->length, 0, sizeof d->length);
+	memset(d->packed, 0, sizeof d->packed);
 	for (unsigned i = 0; i < STREAM_COUNT; i++)
 		d->stream[i] = d->nothing;
 	arena_reset(&d->arena);
@@ -117,22 +119,45 @@ packet_decoder_chunks(const struct packet_decoder *d)
 }
 
 enum err
+packet_decoder_room(struct packet_decoder *d, uint32_t n, uint8_t **out)
+{
+	uint8_t *p;
+	TAKE_ROOM(d, p, n);
+	*out = p;
+	return OK;
+}
+
+enum err
 packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n)
 {
 	struct reader r = reader_of(p, n);
 	for (unsigned i = 0; i < STREAM_COUNT; i++) {
 		if (streams[i].chunk != chunk)
 			continue;
-		uint32_t size = 0, room = (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX);
-		struct reader ahead = r;
-		TRY(unpack_skip(&ahead, &size));
-		if (size > room)
-			return fail(ERR_FORMAT, "column %s of %u bytes where at most %u can be", streams[i].name, size, room);
-		TAKE_ROOM(d, d->stream[i], size + PACK_SLACK);
-		TRY(unpack(d->unpacker, &r, d->stream[i], size, &d->length[i]));
+		struct packed *v = &d->packed[i];
+		uint32_t room = (uint32_t)(streams[i].room * BLOCK_RECORDS_MAX);
+		TRY(unpack_look(&r, v));
+		if (v->raw_bytes > room)
+			return fail(ERR_FORMAT, "column %s of %u bytes where at most %u can be", streams[i].name, v->raw_bytes, room);
+		TAKE_ROOM(d, d->stream[i], v->raw_bytes + PACK_SLACK);
+		if (!streams[i].pieces)
+			TRY(unpack_range(d->unpacker, v, d->stream[i], 0, v->raw_bytes));
+		d->length[i] = v->raw_bytes;
 	}
 	d->chunks |= 1u << chunk;
 	return reader_done(&r) ? OK : fail(ERR_FORMAT, "bytes behind the last column stream");
+}
+
+enum err
+packet_streams_need(struct packet_decoder *d, unsigned first_stream, unsigned planes, uint32_t first, uint32_t end)
+{
+	for (unsigned i = first_stream; i < first_stream + planes; i++) {
+		assert(streams[i].pieces);
+		enum err e = first < end ? unpack_range(d->unpacker, &d->packed[i], d->stream[i], first, end) : OK;
+		if (e != OK)
+			return fail_prefix(e, "column %s: ", chunk_names[streams[i].chunk]);
+	}
+	return OK;
 }
 
 /* --- dictionary --- */
@@ -363,6 +388,13 @@ packet_order_check(const struct packet_decoder *d)
 	return OK;
 }
 
+enum err
+packet_marks_check(const struct packet_decoder *d, unsigned stream, uint32_t bytes)
+{
+	uint32_t marks = (d->records - 1) / PACK_PIECE_BYTES;
+	return need_lengths(d, stream, 1, marks * bytes);
+}
+
 static enum err
 decode_order(struct packet_decoder *d)
 {
@@ -372,7 +404,8 @@ decode_order(struct packet_decoder *d)
 	TAKE_ROOM(d, d->row_of, n * sizeof *d->row_of);
 	TAKE_ROOM(d, d->next_row, conversations * sizeof *d->next_row);
 	TAKE_ROOM(d, d->follower, conversations * sizeof *d->follower);
-	uint32_t *next_row = d->next_row, *follower = d->follower, *row_of = d->row_of;
+	uint32_t *next_row = d->next_row, *row_of = d->row_of;
+	uint16_t *follower = d->follower;
 	const uint8_t *back0 = d->stream[STREAM_BACK0], *back1 = d->stream[STREAM_BACK1];
 	memcpy(next_row, d->start, conversations * sizeof *next_row);
 	memset(follower, 0xff, conversations * sizeof *follower);
@@ -389,7 +422,7 @@ decode_order(struct packet_decoder *d)
 		if (now >= opened)
 			return fail(ERR_FORMAT, "record %u of an unknown conversation", i);
 		row_of[i] = next_row[now]++;
-		follower[last] = now;
+		follower[last] = (uint16_t)now;
 		before_last = last;
 		last = now;
 	}
@@ -412,11 +445,15 @@ decode_times(struct packet_decoder *d)
 	if (!reader_done(&head) || d->length[STREAM_TIME_JUMP] % 12)
 		return fail(ERR_FORMAT, "time header of odd length");
 	TRY(need_lengths(d, STREAM_TIME0, 4, n));
+	TRY(packet_marks_check(d, STREAM_TIME_AT, 8));
+	TRY(packet_streams_need(d, STREAM_TIME0, 4, 0, n));
 	TAKE_ROOM(d, d->times, n * sizeof *d->times);
 	const uint8_t *p0 = d->stream[STREAM_TIME0], *p1 = d->stream[STREAM_TIME1], *p2 = d->stream[STREAM_TIME2],
 	              *p3 = d->stream[STREAM_TIME3];
 	uint32_t jump = reader_left(&jumps) ? reader_le32(&jumps) : UINT32_MAX;
 	for (uint32_t i = 0; i < n; i++) {
+		if (i % PACK_PIECE_BYTES == 0 && i > 0 && load_le64(packet_mark(d, STREAM_TIME_AT, 8, i)) != now)
+			return fail(ERR_FORMAT, "record %u has another time than TIME_AT says", i - 1);
 		uint64_t v = (uint32_t)p0[i] | (uint32_t)p1[i] << 8 | (uint32_t)p2[i] << 16 | (uint32_t)p3[i] << 24;
 		uint64_t step = is_signed ? v >> 1 ^ (0 - (v & 1)) : v;
 		now += step * unit;
@@ -448,6 +485,7 @@ static enum err
 decode_wire_len(struct packet_decoder *d)
 {
 	TRY(need_lengths(d, STREAM_WIRE0, 4, d->records));
+	TRY(packet_streams_need(d, STREAM_WIRE0, 4, 0, d->records));
 	TAKE_ROOM(d, d->wire_len, d->records * sizeof *d->wire_len);
 	const uint8_t *p0 = d->stream[STREAM_WIRE0], *p1 = d->stream[STREAM_WIRE1], *p2 = d->stream[STREAM_WIRE2],
 	              *p3 = d->stream[STREAM_WIRE3];
@@ -473,6 +511,8 @@ decode_shapes(struct packet_decoder *d)
 		return fail(ERR_FORMAT, "shape table of odd length");
 	TRY(need_lengths(d, STREAM_SHAPE, 1, d->records));
 	TRY(need_lengths(d, STREAM_SHAPE_WIDE0, 2, wide));
+	TRY(packet_marks_check(d, STREAM_SHAPE_WIDE_AT, 4));
+	TRY(packet_streams_need(d, STREAM_SHAPE, 1, 0, d->records));
 	TAKE_ROOM(d, d->shape_words, shapes * sizeof *d->shape_words);
 	TAKE_ROOM(d, d->shape, d->records * sizeof *d->shape);
 	TAKE_ROOM(d, d->dir, d->records);
@@ -482,6 +522,8 @@ decode_shapes(struct packet_decoder *d)
 			return fail(ERR_FORMAT, "impossible shape");
 	}
 	for (uint32_t i = 0; i < d->records; i++) {
+		if (i % PACK_PIECE_BYTES == 0 && i > 0 && load_le32(packet_mark(d, STREAM_SHAPE_WIDE_AT, 4, i)) != at)
+			return fail(ERR_FORMAT, "shape numbers are not where SHAPE_WIDE_AT says");
 		uint32_t number = d->stream[STREAM_SHAPE][i];
 		if (number == 255) {
 			if (at == wide)
@@ -503,6 +545,7 @@ static enum err
 decode_tcp_flags(struct packet_decoder *d)
 {
 	uint32_t at = 0;
+	TRY(packet_streams_need(d, STREAM_TCP_FLAGS, 1, 0, d->length[STREAM_TCP_FLAGS]));
 	TAKE_ROOM(d, d->tcp_flags, d->records);
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
 		uint32_t row = d->start[c], rows = d->start[c + 1] - row;

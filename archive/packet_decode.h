@@ -17,7 +17,10 @@ void     packet_decoder_close(struct packet_decoder **d);
 unsigned packet_chunks_for(unsigned columns);
 /* Begins a block of this many records (1..BLOCK_RECORDS_MAX), sampled so: all streams empty. */
 void     packet_decoder_begin(struct packet_decoder *d, uint32_t records, uint32_t sampled, uint8_t sampler);
-/* Unpacks one opened chunk. */
+/* Room for this block's stored bytes, as long as the decoder holds the block. */
+enum err packet_decoder_room(struct packet_decoder *d, uint32_t n, uint8_t **out);
+/* Unpacks one opened chunk, which is to stay where it is until another block begins: the pieces of its columns are unpacked
+ * when their records are asked for. */
 enum err packet_decoder_chunk(struct packet_decoder *d, enum packet_chunk chunk, const uint8_t *p, size_t n);
 /* The chunks unpacked since begin, as bits. */
 unsigned packet_decoder_chunks(const struct packet_decoder *d);

@@ -223,6 +223,8 @@ encode_times(struct packet_encoder *e, const struct frames *in)
 	put_le(e, STREAM_TIME_HEAD, before, 8);
 	uint64_t first = before, last = before;
 	for (uint32_t i = 0; i < in->count; i++) {
+		if (i % PACK_PIECE_BYTES == 0 && i > 0)
+			put_le(e, STREAM_TIME_AT, before, 8);
 		uint64_t now = in->v[i].ts_ns;
 		int64_t step = (int64_t)(now - before);
 		/* The common units divide without a division instruction. */
@@ -688,6 +690,8 @@ encode_shapes(struct packet_encoder *e, uint32_t records)
 	}
 	uint8_t *out = e->at[STREAM_SHAPE];
 	for (uint32_t i = 0; i < records; i++) {
+		if (i % PACK_PIECE_BYTES == 0 && i > 0)
+			put_le(e, STREAM_SHAPE_WIDE_AT, (uint64_t)(e->at[STREAM_SHAPE_WIDE0] - e->start[STREAM_SHAPE_WIDE0]), 4);
 		uint32_t number = count[e->shape[i]];
 		out[i] = (uint8_t)(number < 255 ? number : 255);
 		if (number >= 255)

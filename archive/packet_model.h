@@ -66,14 +66,16 @@ enum packet_chunk {
 	F(EXTRA, DICTIONARY, TEXT, 10, "per conversation: varint, bytes of its records in BYTES, or in RAW_BYTES when not IP") \
 	F(STEP, ORDER, PLANE, 1, "per record: enum order_step")                                      \
 	PLANES2(F, BACK, ORDER, PLANE, 1, "per STEP_BACK: how many conversations opened since that one") \
-	PLANES4(F, TIME, TIME, PLANE, 1, "per record: time since the record before, in units; see TIME_HEAD") \
+	PLANES4(F, TIME, TIME, PIECES, 1, "per record: time since the record before, in units; see TIME_HEAD") \
 	F(TIME_HEAD, TIME, TEXT, 1, "u8 signed, le32 unit in ns, le64 first time in ns")            \
 	F(TIME_JUMP, TIME, TEXT, 12, "le32 record, le64 time in ns: where the step does not fit")    \
-	PLANES4(F, WIRE, WIRE_LEN, PLANE, 1, "per record: length on the wire")                       \
+	F(TIME_AT, TIME, STORE, 1, "per 16384 records but the first ones: le64 time of the record before them, in ns") \
+	PLANES4(F, WIRE, WIRE_LEN, PIECES, 1, "per record: length on the wire")                       \
 	F(SHAPES, SHAPE, TEXT, 4, "distinct shapes, most frequent first: le32 each")                 \
-	F(SHAPE, SHAPE, PLANE, 1, "per record: index into SHAPES, or 255")                           \
+	F(SHAPE, SHAPE, PIECES, 1, "per record: index into SHAPES, or 255")                          \
 	PLANES2(F, SHAPE_WIDE, SHAPE, PLANE, 1, "per 255: index - 255")                              \
-	F(TCP_FLAGS, TCP_FLAGS, PLANE, 1, "per TCP record")                                          \
+	F(SHAPE_WIDE_AT, SHAPE, STORE, 1, "per 16384 records but the first ones: le32, 255s before them") \
+	F(TCP_FLAGS, TCP_FLAGS, PIECES, 1, "per TCP record")                                          \
 	F(STRING_LENGTHS, STRINGS, TEXT, 3, "length of each string")                                 \
 	F(STRING_BYTES, STRINGS, TEXT, 255, "the strings")                                           \
 	PLANES2(F, IP_ID, IP, PLANE, 1, "difference to the IPv4 identification before")              \
@@ -149,6 +151,7 @@ enum {
 	PACKET_SHAPE(F)
 #undef F
 };
+_Static_assert(PACK_PIECE_BYTES == 16384, "as TIME_AT and SHAPE_WIDE_AT say");
 _Static_assert(SHAPE_BITS <= 32, "a shape is one 32-bit word");
 #define SHAPE_GET(word, id) (((word) >> SHAPE_AT_##id) & SHAPE_MASK_##id)
 #define SHAPE_SET(id, value) ((uint32_t)(value) << SHAPE_AT_##id)

@@ -22,6 +22,8 @@ enum row_use {
 };
 #define USE_LANES 32
 #define NOT_BUILT UINT32_MAX
+/* A conversation can have this number when each record of a block has its own; then none follows another. */
+#define NO_FOLLOWER UINT16_MAX
 
 typedef uint8_t use_lanes __attribute__((vector_size(USE_LANES)));
 
@@ -45,6 +47,7 @@ struct packet_decoder {
 	struct unpacker *unpacker;
 	struct arena arena;        /* of one block: streams and columns */
 	uint8_t *stream[STREAM_COUNT];
+	struct packed packed[STREAM_COUNT]; /* those of PACK_PIECES: views of their opened chunk */
 	uint8_t nothing[64];       /* streams whose chunk was not loaded, or is not there because all of it is empty */
 	uint32_t length[STREAM_COUNT];
 	uint32_t records;
@@ -54,7 +57,8 @@ struct packet_decoder {
 	uint32_t *ip4;
 	struct flow *flows;
 	uint32_t *start;
-	uint32_t *next_row, *follower, *row_of;
+	uint32_t *next_row, *row_of;
+	uint16_t *follower;        /* by conversation: the one that followed last; NO_FOLLOWER at first */
 	uint64_t *times, *ts;
 	uint8_t  *dir, *tcp_flags, *tos, *ttl;
 	uint32_t *wire_len, *cap_len, *ip_len, *tcp_seq, *tcp_ack;
@@ -89,6 +93,16 @@ struct packet_decoder {
 			return fail(ERR_FORMAT, "more columns than a block can have"); \
 	} while (0)
 
+/* Unpacks values first .. end of neighbouring streams of PACK_PIECES; there must be so many. */
+enum err packet_streams_need(struct packet_decoder *d, unsigned first_stream, unsigned planes, uint32_t first, uint32_t end);
+/* Whether a stream has a mark of so many bytes for all PACK_PIECE_BYTES records but the first. */
+enum err packet_marks_check(const struct packet_decoder *d, unsigned stream, uint32_t bytes);
+/* The mark in front of a record, which is not one of the first PACK_PIECE_BYTES. */
+static inline const uint8_t *
+packet_mark(const struct packet_decoder *d, unsigned stream, uint32_t bytes, uint32_t record)
+{
+	return d->stream[stream] + (record / PACK_PIECE_BYTES - 1) * bytes;
+}
 /* Whether there are as many order steps of each kind as the records, conversations and BACK take. */
 enum err packet_order_check(const struct packet_decoder *d);
 /* Prepares rows: cursors, and the columns asked for. */

@@ -22,9 +22,13 @@ select_wire_len(struct packet_decoder *d, const struct selection *sel)
 		TAKE_ROOM(d, d->wire_len, d->records * sizeof *d->wire_len);
 	const uint8_t *p0 = d->stream[STREAM_WIRE0], *p1 = d->stream[STREAM_WIRE1], *p2 = d->stream[STREAM_WIRE2],
 	              *p3 = d->stream[STREAM_WIRE3];
-	for (uint32_t c = 0; c < d->batch.conversations; c++)
-		for (uint32_t i = d->start[c]; sel->conversation[c] && i < d->start[c + 1]; i++)
+	for (uint32_t c = 0; c < d->batch.conversations; c++) {
+		if (!sel->conversation[c])
+			continue;
+		TRY(packet_streams_need(d, STREAM_WIRE0, 4, d->start[c], d->start[c + 1]));
+		for (uint32_t i = d->start[c]; i < d->start[c + 1]; i++)
 			d->wire_len[i] = (uint32_t)p0[i] | (uint32_t)p1[i] << 8 | (uint32_t)p2[i] << 16 | (uint32_t)p3[i] << 24;
+	}
 	d->batch.wire_len = d->wire_len;
 	return OK;
 }
@@ -46,11 +50,18 @@ select_directions(struct packet_decoder *d, const struct selection *sel)
 	uint32_t shapes = d->length[STREAM_SHAPES] / 4, wide = d->length[STREAM_SHAPE_WIDE0], at = 0, counted = 0;
 	TRY(need_length(d, STREAM_SHAPE, 1, d->records));
 	TRY(need_length(d, STREAM_SHAPE_WIDE0, 2, wide));
+	TRY(packet_marks_check(d, STREAM_SHAPE_WIDE_AT, 4));
 	if (!d->batch.dir)
 		TAKE_ROOM(d, d->dir, d->records);
 	for (uint32_t c = 0; c < d->batch.conversations; c++) {
 		if (!sel->conversation[c])
 			continue;
+		uint32_t piece = d->start[c] - d->start[c] % PACK_PIECE_BYTES;
+		if (counted < piece) {
+			counted = piece;
+			at = load_le32(packet_mark(d, STREAM_SHAPE_WIDE_AT, 4, piece));
+		}
+		TRY(packet_streams_need(d, STREAM_SHAPE, 1, counted, d->start[c + 1]));
 		if (wide)
 			at += count_wide(shape, counted, d->start[c]);
 		counted = d->start[c + 1];
@@ -82,10 +93,12 @@ select_tcp_flags(struct packet_decoder *d, const struct selection *sel)
 		bool tcp = d->flows[2 * c].transport == TRANSPORT_TCP;
 		if (tcp && rows > length - at)
 			return fail(ERR_FORMAT, "TCP flags end early");
-		if (sel->conversation[c] && tcp)
+		if (sel->conversation[c] && tcp) {
+			TRY(packet_streams_need(d, STREAM_TCP_FLAGS, 1, at, at + rows));
 			memcpy(d->tcp_flags + row, d->stream[STREAM_TCP_FLAGS] + at, rows);
-		else if (sel->conversation[c])
+		} else if (sel->conversation[c]) {
 			memset(d->tcp_flags + row, 0, rows);
+		}
 		at += tcp ? rows : 0;
 	}
 	if (at != length)
@@ -124,7 +137,8 @@ find_records(struct packet_decoder *d, const struct selection *sel, uint32_t *nu
 {
 	const uint8_t *step = d->stream[STREAM_STEP], *back0 = d->stream[STREAM_BACK0], *back1 = d->stream[STREAM_BACK1];
 	const uint8_t *conversation = sel->conversation;
-	uint32_t *follower = d->follower, *next_row = d->next_row;
+	uint16_t *follower = d->follower;
+	uint32_t *next_row = d->next_row;
 	uint32_t n = d->records, opened = 0, last = 0, before_last = 0, back = 0, found = 0, left = *count;
 	TRY(packet_order_check(d));
 	for (uint32_t i = 0; i < n && left; i++) {
@@ -138,7 +152,7 @@ find_records(struct packet_decoder *d, const struct selection *sel, uint32_t *nu
 		back -= p->back;
 		if (now >= opened)
 			return fail(ERR_FORMAT, "record %u of an unknown conversation", i);
-		follower[last] = now;
+		follower[last] = (uint16_t)now;
 		before_last = last;
 		last = now;
 		if (!conversation[now])
@@ -182,8 +196,16 @@ find_times(struct packet_decoder *d, const uint32_t *number, struct selected_row
 	if (!reader_done(&head) || d->length[STREAM_TIME_JUMP] % 12)
 		return fail(ERR_FORMAT, "time header of odd length");
 	TRY(need_length(d, STREAM_TIME0, 4, d->records));
+	TRY(packet_marks_check(d, STREAM_TIME_AT, 8));
 	for (uint32_t k = 0; k < count; k++) {
-		uint32_t end = number[k] + 1;
+		uint32_t end = number[k] + 1, piece = number[k] - number[k] % PACK_PIECE_BYTES;
+		if (at < piece) {
+			at = piece;
+			now = load_le64(packet_mark(d, STREAM_TIME_AT, 8, piece));
+			while (jump < jumps && load_le32(d->stream[STREAM_TIME_JUMP] + 12 * jump) < piece)
+				jump++;
+		}
+		TRY(packet_streams_need(d, STREAM_TIME0, 4, at, end));
 		/* the last jump up to this record, if there is one, sets the time */
 		for (; jump < jumps; jump++) {
 			const uint8_t *p = d->stream[STREAM_TIME_JUMP] + 12 * jump;

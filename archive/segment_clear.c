@@ -13,8 +13,8 @@ check_clear(const uint8_t *p, size_t n, const char *part, const char *path)
 	if (memcmp(check, p + n - 8, 8) != 0)
 		return fail(ERR_FORMAT, "%s: the %s is damaged", path, part);
 	if (load_le32(p + 4) != SEGMENT_VERSION)
-		return fail(ERR_UNSUPPORTED, "%s: segment format version %u; this program knows version %u", path,
-		            load_le32(p + 4), SEGMENT_VERSION);
+		return fail(ERR_UNSUPPORTED, "%s: segment format version %u; this program knows version %u: read it with the program that "
+		            "wrote it (atoll export --raw) and import that again", path, load_le32(p + 4), SEGMENT_VERSION);
 	return OK;
 }
 

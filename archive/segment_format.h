@@ -12,12 +12,12 @@
 
 #define SEGMENT_MAGIC         0x47455341u /* "ASEG" */
 #define SEGMENT_TRAILER_MAGIC 0x444e4541u /* "AEND" */
-#define SEGMENT_VERSION       2u
+#define SEGMENT_VERSION       3u
 
 /* F(codec, type, name, description) */
 #define SEGMENT_HEADER(F)                                                        \
 	F(le32, uint32_t, magic, "\"ASEG\"")                                     \
-	F(le32, uint32_t, version, "2")                                          \
+	F(le32, uint32_t, version, "3")                                          \
 	F(le64, uint64_t, id, "segment number")                                  \
 	F(le32, uint32_t, key_slot, "slot of the keystore that holds its key")   \
 	F(le32, uint32_t, stream, "stream number")
@@ -26,7 +26,7 @@
 
 #define SEGMENT_TRAILER(F)                                                       \
 	F(le32, uint32_t, magic, "\"AEND\"")                                     \
-	F(le32, uint32_t, version, "2")                                          \
+	F(le32, uint32_t, version, "3")                                          \
 	F(le64, uint64_t, id, "segment number, as in the header")                \
 	F(le32, uint32_t, key_slot, "as in the header")                          \
 	F(le32, uint32_t, stream, "as in the header")                            \

@@ -371,8 +371,10 @@ def planes(values, count):
 def simplest_chunks(linktype, frames):
     n, nothing = len(frames), stored(b"")
     captured = [len(data) for _, _, data in frames]
-    steps, jumps, before = [], b"", frames[0][0]
+    steps, jumps, marks, before = [], b"", b"", frames[0][0]
     for i, (ns, _, _) in enumerate(frames):
+        if i > 0 and i % 16384 == 0:
+            marks += struct.pack("<Q", before)
         step = ns - before
         if not 0 <= step < 1 << 32:
             jumps += struct.pack("<IQ", i, ns)
@@ -383,9 +385,9 @@ def simplest_chunks(linktype, frames):
         0: (stored(bytes(5)) + planes([0], 2) + planes([n - 1], 2) + stored(struct.pack("<HHB", linktype, 0, 0)) + nothing +
             stored(bytes(4)) + planes([0], 2) + nothing * (4 + 1 + 3 + 3 + 2 + 2) + stored(varint(sum(captured)))),
         1: stored(b"\3" + bytes(n - 1)) + nothing * 2,
-        2: planes(steps, 4) + stored(struct.pack("<BIQ", 0, 1, frames[0][0])) + stored(jumps),
+        2: planes(steps, 4) + stored(struct.pack("<BIQ", 0, 1, frames[0][0])) + stored(jumps) + stored(marks),
         3: planes([wire for _, wire, _ in frames], 4),
-        4: stored(bytes(4)) + stored(bytes(n)) + nothing * 2,
+        4: stored(bytes(4)) + stored(bytes(n)) + nothing * 2 + stored(bytes(4 * ((n - 1) // 16384))),
         6: stored(bytes(1)) + nothing,
         11: planes(captured, 4) + stored(b"".join(data for _, _, data in frames)),
     }
@@ -395,7 +397,7 @@ def make_block(linktype, frames):
     """The sealed block and its key."""
     key, chunks = os.urandom(32), simplest_chunks(linktype, frames)
     size = 24 + sum(8 + len(data) + 16 for data in chunks.values())
-    header = struct.pack("<4sBBHIIII", b"BLK1", 2, 1, len(chunks), len(frames), size, 1, 0)
+    header = struct.pack("<4sBBHIIII", b"BLK1", 3, 1, len(chunks), len(frames), size, 1, 0)
     table = b"".join(struct.pack("<II", number, len(data) + 16) for number, data in chunks.items())
     seal = bindings.crypto_aead_chacha20poly1305_ietf_encrypt
     sealed = b"".join(seal(data, header, struct.pack("<III", number, 0, 0), key) for number, data in chunks.items())

@@ -79,6 +79,9 @@ class Cursor:
         return self.at == len(self.data)
 
 
+PIECE = 16384
+
+
 # --- keys ---
 
 def owner_key(path):
@@ -109,7 +112,7 @@ class Segment:
         need(blake2b(trailer[:96])[:8] == trailer[96:] and trailer[:4] == b"AEND", "trailer")
         need(data[-208:-104] == trailer and trailer[4:24] == header[4:24] and trailer[48:64] == header[24:40], "copies")
         version, number, slot, stream = struct.unpack_from("<IQII", header, 4)
-        need(version == 2, "version")
+        need(version == 3, "version")
         self.data = data
         self.ad = header[24:40] + struct.pack("<QII", number, slot, stream)
         self.key = key_of(slot, number)
@@ -170,15 +173,22 @@ def read_stream(cursor):
         return cursor.take(n)
     if form == 1:
         return cursor.take(1) * n
-    need(form == 2, "form of a stream")
-    return unzstd(cursor.take(cursor.varint()), n)
+    if form == 2:
+        return unzstd(cursor.take(cursor.varint()), n)
+    need(form == 3 and n <= 4 * PIECE, "form of a stream")
+    raw = [min(PIECE, n - at) for at in range(0, n, PIECE)]
+    return b"".join(read_piece(cursor.take(size), m) for size, m in [(cursor.number(2), m) for m in raw])
+
+
+def read_piece(data, n):
+    return data if len(data) == n else data * n if len(data) == 1 else unzstd(data, n)
 
 
 # --- a block's streams: chunk, then (name, planes) in order ---
 
 STREAMS = [
     "KINDS KIND:2 ROWS:2 LINK_META LINK_BYTES PATHS PATH:2 IP4:4 IP6 SRC:3 DST:3 SPORT:2 DPORT:2 EXTRA",
-    "STEP BACK:2", "TIME:4 TIME_HEAD TIME_JUMP", "WIRE:4", "SHAPES SHAPE SHAPE_WIDE:2", "TCP_FLAGS",
+    "STEP BACK:2", "TIME:4 TIME_HEAD TIME_JUMP TIME_AT", "WIRE:4", "SHAPES SHAPE SHAPE_WIDE:2 SHAPE_WIDE_AT", "TCP_FLAGS",
     "STRING_LENGTHS STRING_BYTES",
     "IP_ID:2 TTL TOS FRAG:2 LABEL:3 IP_LEN:2 IP_SUM:2 IP_STRING:3",
     "SEQ:4 ACK:4 WIN:2 URG:2 TCP_STRING:3 TSVAL_STEP TSVAL:4 TSECR:4 SACK:4 UDP_LEN:2 REST:4 CAP:4",
@@ -201,7 +211,7 @@ class Block:
     def __init__(self, segment, number):
         data, key = segment.blocks[number]
         magic, version, kind, chunks, self.records, stored, sampled, _ = struct.unpack_from("<4sBBHIIII", data)
-        need(magic == b"BLK1" and version == 2 and kind == 1 and stored == len(data) and sampled > 0, "block header")
+        need(magic == b"BLK1" and version == 3 and kind == 1 and stored == len(data) and sampled > 0, "block header")
         self.values, at = {}, 24 + 8 * chunks
         there = {}
         for i in range(chunks):
@@ -314,11 +324,14 @@ def read_order(b, conversations):
 def read_times(b):
     signed, unit, now = struct.unpack("<BIQ", b.values["TIME_HEAD"])
     jumps = dict(struct.iter_unpack("<IQ", b.values["TIME_JUMP"]))
-    times = []
+    times, marks = [], []
     for i, v in enumerate(b.values["TIME"]):
+        if i > 0 and i % PIECE == 0:
+            marks.append(now)
         step = ((v >> 1) ^ -(v & 1)) if signed else v
         now = jumps.get(i, (now + step * unit) % 2**64)
         times.append(now)
+    need(b.values["TIME_AT"] == struct.pack(f"<{len(marks)}Q", *marks), "TIME_AT")
     return times
 
 

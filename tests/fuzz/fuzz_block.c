@@ -271,10 +271,11 @@ change(struct plane *p, const uint8_t *op)
 static bool
 decode_planes(uint32_t records, unsigned skipped, unsigned effort)
 {
-	static uint8_t chunk[STREAM_COUNT * (STREAM_BYTES_MAX + 16)];
+	static uint8_t chunks[STREAM_COUNT * (STREAM_BYTES_MAX + 16)]; /* the decoder unpacks pieces of them later */
+	struct writer w = writer_of(chunks, sizeof chunks);
 	packet_decoder_begin(decoder, records, 1, SAMPLER_ALL);
 	for (unsigned c = 0; c < CHUNK_COUNT; c++) {
-		struct writer w = writer_of(chunk, sizeof chunk);
+		uint8_t *chunk = w.at;
 		if (c + 1 == skipped)
 			continue;
 		for (unsigned i = 0; i < STREAM_COUNT; i++)
@@ -330,7 +331,7 @@ try_streams(const uint8_t *data, size_t n)
 	if (n < 8)
 		return;
 	make_planes(load_le32(data));
-	unsigned first = load_le16(data + 4), skipped = data[6] % 64, effort = data[7] % 4;
+	unsigned first = load_le16(data + 4), skipped = data[6] % 64, effort = data[7] % (PACK_BYTES + 1u);
 	uint32_t records = frames->count;
 	bool touched = skipped >= 1 && skipped <= CHUNK_COUNT;
 	for (data += 8, n -= 8; n >= 8; data += 8, n -= 8) {
@@ -354,26 +355,23 @@ try_chunks(const uint8_t *data, size_t n)
 	struct reader r = reader_of(data, n);
 	unsigned first = reader_le16(&r);
 	packet_decoder_begin(decoder, 1u + reader_le16(&r), 1, SAMPLER_ALL);
-	unsigned done = 0;
-	while (reader_left(&r) >= 3) {
+	uint8_t *chunks[CHUNK_COUNT] = { NULL }; /* each alone, so that reading on is noticed, as long as the decoder has the block */
+	enum err e = OK;
+	while (reader_left(&r) >= 3 && e == OK) {
 		unsigned chunk = reader_u8(&r) % CHUNK_COUNT;
 		size_t bytes = reader_le16(&r);
 		if (bytes > reader_left(&r))
 			bytes = reader_left(&r);
-		uint8_t *alone = malloc(bytes + 1); /* so that reading on is noticed */
 		const uint8_t *p = reader_view(&r, bytes);
-		if (!alone || !p || done >> chunk & 1) {
-			free(alone);
+		if (!p || chunks[chunk] || !(chunks[chunk] = malloc(bytes + 1)))
 			break;
-		}
-		memcpy(alone, p, bytes);
-		enum err e = packet_decoder_chunk(decoder, chunk, alone, bytes);
-		free(alone);
-		if (e != OK)
-			return;
-		done |= 1u << chunk;
+		memcpy(chunks[chunk], p, bytes);
+		e = packet_decoder_chunk(decoder, chunk, chunks[chunk], bytes);
 	}
-	(void)look(first);
+	if (e == OK)
+		(void)look(first);
+	for (unsigned c = 0; c < CHUNK_COUNT; c++)
+		free(chunks[c]);
 }
 
 int

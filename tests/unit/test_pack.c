@@ -23,9 +23,18 @@ comes_back(const uint8_t *p, uint32_t n, const struct writer *w, const uint8_t *
 	assert_true(reader_done(&r));
 	assert_int_equal(got, n);
 	assert_memory_equal(back, p, n);
-	assert_int_equal(unpack_skip(&skipped, &got), OK);
+	struct packed look;
+	assert_int_equal(unpack_look(&skipped, &look), OK);
 	assert_true(reader_done(&skipped));
-	assert_int_equal(got, n);
+	assert_int_equal(look.raw_bytes, n);
+	/* some of it, then a little more */
+	memset(back, 0xaa, n + PACK_SLACK);
+	for (uint32_t first = n / 2, end = n / 2 + n / 5; end <= n; first = end - end / 4, end += n / 4 + 1) {
+		assert_int_equal(unpack_range(unpacker, &look, back, first, end), OK);
+		assert_memory_equal(back + first, p + first, end - first);
+	}
+	for (uint32_t i = 0; i < PACK_SLACK; i++)
+		assert_int_equal(back[n + i], 0xaa);
 	free(back);
 	return stored;
 }
@@ -43,7 +52,7 @@ static void
 gives_back_every_kind_of_bytes_at_every_effort(void **state)
 {
 	(void)state;
-	static const uint32_t sizes[] = { 0, 1, 2, 3, 15, 16, 17, 127, 128, 129, 1000, 16383, 16384, 65536, 300000 };
+	static const uint32_t sizes[] = { 0, 1, 2, 3, 15, 16, 17, 127, 128, 129, 1000, 16383, 16384, 16385, 40000, 65536, 65537, 300000 };
 	struct dice d = { 1 };
 	uint8_t *p = malloc(300000), *out = malloc(pack_bound(300000));
 	assert_true(p && out);
@@ -172,6 +181,54 @@ refuses_every_truncation_and_survives_every_bit_flip(void **state)
 }
 
 static void
+pieces_have_this_form(void **state)
+{
+	(void)state;
+	static const uint8_t golden[] = { 3, 0x82, 0x80, 1, 1, 0, 2, 0, 7, 'x', 'y' };
+	uint8_t *p = malloc(PACK_PIECE_BYTES + 2), *out = malloc(pack_bound(PACK_PIECE_BYTES + 2));
+	assert_true(p && out);
+	memset(p, 7, PACK_PIECE_BYTES);
+	memcpy(p + PACK_PIECE_BYTES, "xy", 2);
+	assert_int_equal(there_and_back(p, PACK_PIECE_BYTES + 2, PACK_PIECES, out), sizeof golden);
+	assert_memory_equal(out, golden, sizeof golden);
+	free(p);
+	free(out);
+}
+
+static void
+refuses_every_truncation_of_pieces_and_survives_every_bit_flip(void **state)
+{
+	(void)state;
+	enum { N = 2 * PACK_PIECE_BYTES + 5000 };
+	struct dice d = { 5 };
+	uint8_t *p = calloc(1, N), *out = malloc(pack_bound(N)), *back = malloc(N + PACK_SLACK);
+	assert_true(p && out && back);
+	for (size_t k = 0; k < 300; k++)
+		p[PACK_PIECE_BYTES + k] = (uint8_t)dice_roll(&d, 5);
+	p[N - 1] = 1;
+	size_t stored = there_and_back(p, N, PACK_PIECES, out);
+	assert_int_equal(out[0], 3);
+	assert_in_range(stored, 20, 600);
+	for (size_t n = 0; n < stored; n++) {
+		uint8_t *part = malloc(n + 1);
+		memcpy(part, out, n);
+		refuse(part, n, N);
+		free(part);
+	}
+	for (size_t bit = 0; bit < 8 * stored; bit++) {
+		out[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		struct reader r = reader_of(out, stored);
+		uint32_t got = 0;
+		if (unpack(unpacker, &r, back, N, &got) == OK)
+			assert_in_range(got, 0, N);
+		out[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	free(p);
+	free(out);
+	free(back);
+}
+
+static void
 refuses_what_is_longer_than_its_room_before_unpacking_it(void **state)
 {
 	(void)state;
@@ -265,6 +322,8 @@ main(void)
 		cmocka_unit_test(what_was_learned_of_a_stream_is_unlearned_when_it_changes),
 		cmocka_unit_test(the_stored_forms_are_these),
 		cmocka_unit_test(refuses_every_truncation_and_survives_every_bit_flip),
+		cmocka_unit_test(pieces_have_this_form),
+		cmocka_unit_test(refuses_every_truncation_of_pieces_and_survives_every_bit_flip),
 		cmocka_unit_test(refuses_what_is_longer_than_its_room_before_unpacking_it),
 		cmocka_unit_test(refuses_a_zstd_bomb_whatever_it_declares),
 		cmocka_unit_test(varints_of_every_size_come_back),
