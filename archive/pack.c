@@ -29,6 +29,9 @@ enum way {
 #define SAMPLE_PIECE_BYTES 512u
 /* Matches are given up when that costs less than 1/24 of the raw bytes: they take 2 to 3 ns for each of these. */
 #define MATCHES_WORTH 24u
+/* Nor is a plane compressed that would shrink by less than an eighth. Measured on 10 million packets: 0.2 % larger; readers of a
+ * few records, who unpack all of the dictionary, take 1 % fewer instructions. */
+#define PLANE_WORTH 8u
 /* From here on a table of matches of 8 KiB, which leaves room for the data in the first-level cache. Measured on 774,520
  * real header packets: a tenth faster, 0.0015 of 3.6 bytes larger. */
 #define LONG_PLANE_BYTES 16384u
@@ -216,10 +219,10 @@ guess_huffman(const uint8_t *p, uint32_t n)
 
 /* Which way would have been best for a stream that takes `matches` bytes with matches. */
 static enum way
-best_way(const uint8_t *p, uint32_t n, size_t matches)
+best_way(const uint8_t *p, uint32_t n, enum pack_effort effort, size_t matches)
 {
-	size_t huffman = guess_huffman(p, n);
-	if (matches + n / 128 >= n && huffman + n / 128 >= n)
+	size_t huffman = guess_huffman(p, n), worth = n / (effort == PACK_PLANE ? PLANE_WORTH : 128);
+	if (matches + worth >= n && huffman + worth >= n)
 		return WAY_STORED;
 	return huffman <= matches + n / MATCHES_WORTH ? WAY_HUFFMAN : WAY_MATCHES;
 }
@@ -267,7 +270,7 @@ pack_learned(struct packer *pk, const uint8_t *p, uint32_t n, enum pack_effort e
 		return;
 	}
 	size_t stored = (size_t)(w->at - before.at);
-	enum way way = best_way(p, n, stored);
+	enum way way = best_way(p, n, effort, stored);
 	bool same = way == habit->way && habit->pause > 0;
 	habit->pause = !same ? HABIT_BLOCKS_MIN : habit->pause < HABIT_BLOCKS_MAX ? habit->pause * 2 : HABIT_BLOCKS_MAX;
 	habit->way = (uint8_t)way;

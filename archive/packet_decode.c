@@ -320,17 +320,17 @@ decode_flow(struct packet_decoder *d, uint32_t c, struct dictionary_at *at)
 	return OK;
 }
 
-/* The sums of what a checksum covers of addresses and ports. */
+/* The sums of what a checksum covers of addresses and ports, as if added in memory. */
 static struct view_change
 sums_of(const struct packet_decoder *d, const struct flow *f)
 {
 	struct view_change s = { 0 };
 	if (f->net == NET_IP4)
-		s.addresses = (uint16_t)fold16((uint64_t)d->ip4[f->src] + d->ip4[f->dst]);
+		s.addresses = __builtin_bswap16((uint16_t)fold16((uint64_t)d->ip4[f->src] + d->ip4[f->dst]));
 	else if (f->net == NET_IP6)
 		s.addresses = (uint16_t)fold16(sum_words(d->batch.ip6[f->src], 16) + sum_words(d->batch.ip6[f->dst], 16));
 	if (f->transport != TRANSPORT_ICMP && f->transport != TRANSPORT_ICMP6)
-		s.ports = (uint16_t)fold16((uint64_t)f->sport + f->dport);
+		s.ports = __builtin_bswap16((uint16_t)fold16((uint64_t)f->sport + f->dport));
 	return s;
 }
 
