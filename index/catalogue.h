@@ -34,7 +34,7 @@
 #include "base/err.h"
 #include "index/rows.h"
 
-#define CATALOGUE_VERSION   2u
+#define CATALOGUE_VERSION   3u
 #define CATALOGUE_KEY_BYTES 32u /* keystore_derive("catalogue"): checks and segment filters */
 
 struct catalogue;
@@ -123,9 +123,11 @@ enum err catalogue_forget_landing(struct catalogue *c, uint64_t id); /* ERR_ABSE
 enum err catalogue_put_landed(struct catalogue *c, const struct landed_row *row); /* counts in its landing row, too */
 enum err catalogue_put_feed(struct catalogue *c, const struct feed_row *row);
 /* A feed line of the manifest: what waited up to it is in a segment; its gaps follow as lines of their own. The feed's row becomes
- * the line when it is not further. */
+ * the line unless it has come there. */
 enum err catalogue_merge_feed(struct catalogue *c, const struct feed_row *line);
 enum err catalogue_put_gap(struct catalogue *c, const struct gap_row *row);
+/* With what a row of that key has already. */
+enum err catalogue_add_gap(struct catalogue *c, const struct gap_row *row);
 /* Forgets row, time index entry and filter. ERR_ABSENT. */
 enum err catalogue_forget_segment(struct catalogue *c, uint64_t id);
 

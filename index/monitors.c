@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "base/when.h"
 #include "index/change.h"
+#include "index/feed.h"
 
 static struct catalogue *catalogue_of(struct store *s) { return archive_catalogue(store_archive(s)); }
 
@@ -370,11 +371,11 @@ vitals_feeds(struct catalogue *c, const struct vitals *v, struct vitals_monitor 
 		m->last_ns = row.last_ns > m->last_ns ? row.last_ns : m->last_ns;
 		m->parcels += row.parcels;
 		m->records += row.records;
-		m->lost_kernel += row.past_kernel + row.lost_kernel;
-		m->lost_interface += row.past_interface + row.lost_interface;
-		m->lost_spool += row.past_spool + row.lost_spool;
-		m->lost_policy += row.past_policy + row.lost_policy;
-		m->lost_archive += row.lost_archive;
+		feed_sum(&m->lost_kernel, feed_lost(&row, GAP_KERNEL));
+		feed_sum(&m->lost_interface, feed_lost(&row, GAP_INTERFACE));
+		feed_sum(&m->lost_spool, feed_lost(&row, GAP_SPOOL));
+		feed_sum(&m->lost_policy, feed_lost(&row, GAP_POLICY));
+		feed_sum(&m->lost_archive, feed_lost(&row, GAP_ARCHIVE));
 	}
 	return e == END ? OK : e;
 }

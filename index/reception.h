@@ -51,9 +51,17 @@ enum landing_answer {
  * parcels came already is taken, too. Errors stop as in store.h; ERR_FULL: the disk is, nothing of this parcel is kept, and
  * the store goes on; ERR_USAGE: a name that no stream can have; ERR_ABSENT: no such monitor; ERR_LIMIT: STREAMS_MAX. */
 enum err store_land(struct store *s, const struct arrival *a, enum landing_answer *answer, struct feed_mark *mark);
-/* Makes durable and visible what landed since the last call; the group commit. Nothing landed: nothing happens. ERR_FULL: not all
- * of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed before, by
- * store_land() and reception_tend(); a disk that was full then is told here. */
+/* What a monitor says of one of its streams beside its parcels: packets lost since the epoch began, as in a parcel. */
+struct feed_report {
+	uint64_t clock_ns; /* the monitor's */
+	uint64_t lost_kernel, lost_interface, lost_spool, lost_policy;
+};
+/* For a report of a monitor that has no parcel of the stream waiting: what it lost since its last one becomes gaps, durable after
+ * the next store_land_commit(). What is known is not counted again. *news: it said something new. Errors as store_land(). */
+enum err store_report(struct store *s, uint32_t monitor, const char *stream, const struct feed_report *report, bool *news);
+/* Makes durable and visible what landed or was reported since the last call; the group commit. Nothing was: nothing happens.
+ * ERR_FULL: not all of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed
+ * before, by store_land() and reception_tend(); a disk that was full then is told here. */
 enum err store_land_commit(struct store *s);
 /* Bytes landed since the last commit. */
 uint64_t store_landing_bytes(const struct store *s);

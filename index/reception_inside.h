@@ -14,7 +14,7 @@ struct merger; /* merge.c */
 struct filling {
 	struct store_segment *segment;  /* NULL until there is a block */
 	struct feed_row       state;    /* as of the last parcel in it */
-	struct gap_row       *gaps;     /* what these parcels told */
+	struct gap_row       *gaps;     /* what is missing for want of a parcel that could be read; at the commit all gaps */
 	uint32_t              gap_count, gap_room;
 	uint32_t              parcels;
 	struct frames        *join;     /* small blocks on their way into one; NULL until there is one */

@@ -7,6 +7,7 @@ and PyNaCl (Debian: python3-nacl). It stores every frame whole and keeps its spo
     collector.py FOLDER spool STREAM FILE.pcap      only the first half of that
     collector.py FOLDER send STREAM                 only the second
     collector.py FOLDER drop STREAM COUNT           drops the COUNT oldest parcels of the spool, as a loss
+    collector.py FOLDER lose STREAM COUNT           counts COUNT packets as dropped by the kernel
 Options (before FOLDER): --records N in a block; --stop-after N: end without goodbye after N parcels of this run were sent.
 Exit codes: 0 ok, 1 error, 4 refused."""
 import argparse
@@ -442,7 +443,7 @@ class Spool:
             self.begin(time.time_ns())
 
     def begin(self, epoch):
-        self.chain = {"epoch": epoch, "sequence": 0, "previous": bytes(32).hex(), "lost": 0}
+        self.chain = {"epoch": epoch, "sequence": 0, "previous": bytes(32).hex(), "packets": 0, "lost": 0, "kernel": 0}
         self.save()
 
     def save(self):
@@ -468,8 +469,8 @@ class Spool:
         name = self.stream.encode()
         values = dict.fromkeys(FIELDS, 0)
         values.update(magic=b"PRCL", version=1, name_bytes=len(name), archive=self.identity.archive, epoch=c["epoch"],
-                      monitor=bytes(self.identity.signer.verify_key), made_ns=time.time_ns(), lost_spool=c["lost"], source=bytes(32),
-                      sealed_key=bytes(80), block_bytes=len(block))
+                      monitor=bytes(self.identity.signer.verify_key), made_ns=time.time_ns(), lost_spool=c["lost"], lost_kernel=c["kernel"],
+                      source=bytes(32), sealed_key=bytes(80), block_bytes=len(block))
         values.update(fields)
         front = HEADER.pack(*(values[f] for f in FIELDS)) + name
         return front + self.identity.signer.sign(front).signature + block
@@ -483,7 +484,7 @@ class Spool:
                             "first_ns": min(times), "last_ns": max(times), "captured_bytes": sum(len(f[2]) for f in frames),
                             "hash": blake(block), "sealed_key": SealedBox(PublicKey(self.identity.ingest)).encrypt(key)}, block)
         write_durably(self.path(c["sequence"] + 1), parcel)
-        self.chain = dict(c, sequence=c["sequence"] + 1, previous=parcel_hash(parcel).hex())
+        self.chain = dict(c, sequence=c["sequence"] + 1, previous=parcel_hash(parcel).hex(), packets=c["packets"] + len(frames))
         self.save()
 
     def drop(self, count):
@@ -581,7 +582,8 @@ def send(identity, stream, stop_after):
             raise Refused(f"{REFUSALS[code]}: {sentence}")
         else:
             raise Trouble(f"message {kind} where it does not belong")
-    c.say(REPORT, text(stream) + struct.pack("<QQQQQQQQI", time.time_ns(), 0, 0, 0, 0, 0, spool.chain["lost"], 0, 1))
+    chain = spool.chain
+    c.say(REPORT, text(stream) + struct.pack("<QQQQQQQQI", time.time_ns(), 0, 0, chain["packets"], chain["kernel"], 0, chain["lost"], 0, 1))
     c.say(BYE)
     try:
         while c.hear(10):
@@ -609,7 +611,7 @@ def main():
     p.add_argument("--records", type=int, default=RECORDS_MAX)
     p.add_argument("--stop-after", type=int, default=0)
     p.add_argument("folder")
-    p.add_argument("verb", choices=["enrol", "push", "spool", "send", "drop"])
+    p.add_argument("verb", choices=["enrol", "push", "spool", "send", "drop", "lose"])
     p.add_argument("rest", nargs="*")
     a = p.parse_args()
     if a.verb == "enrol":
@@ -624,6 +626,10 @@ def main():
         print(f"{len(frames)} frames in the spool, {len(spool.numbers())} parcels")
     if a.verb == "drop":
         Spool(identity, a.rest[0]).drop(int(a.rest[1]))
+    if a.verb == "lose":
+        spool = Spool(identity, a.rest[0])
+        spool.chain["kernel"] += int(a.rest[1])
+        spool.save()
     if a.verb in ("push", "send"):
         send(identity, a.rest[0], a.stop_after)
 
