@@ -397,6 +397,7 @@ catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *tot
 	if (e != END)
 		return e;
 	TRY(catalogue_sum_landed(c, stream, &t));
+	TRY(catalogue_sum_missing(c, stream, &t));
 	if (t.records == 0)
 		t.first_ns = 0;
 	*totals = t;

@@ -95,6 +95,7 @@ struct catalogue_totals {
 	uint64_t streams, segments, lost_segments, records, wire_bytes, captured_bytes, file_bytes, footer_bytes;
 	uint64_t first_ns, last_ns; /* both 0 when there are no records */
 	uint64_t landed_blocks, landed_records, landed_bytes; /* of these, not merged into segments yet */
+	uint64_t missing, left_out; /* records that monitors lost; of these, on purpose: by sampling */
 };
 /* Sums over the live segments and landed parcels of one stream (0: all). */
 enum err catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *totals);

@@ -142,6 +142,19 @@ catalogue_sum_landed(struct catalogue *c, uint32_t stream, struct catalogue_tota
 	return e == END ? OK : e;
 }
 
+enum err
+catalogue_sum_missing(struct catalogue *c, uint32_t stream, struct catalogue_totals *t)
+{
+	struct feed_row row = { .stream = stream ? stream - 1 : 0 };
+	enum err e;
+	while ((e = catalogue_next_feed(c, false, &row)) == OK && (stream == 0 || row.stream == stream)) {
+		for (enum gap_cause cause = GAP_KERNEL; cause < GAP_CAUSES; cause++)
+			feed_sum(&t->missing, feed_lost(&row, cause));
+		feed_sum(&t->left_out, feed_lost(&row, GAP_POLICY));
+	}
+	return e == END ? OK : e;
+}
+
 /* --- feeds and gaps --- */
 
 enum err

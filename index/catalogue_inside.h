@@ -66,6 +66,7 @@ enum err catalogue_row_put(struct catalogue *c, enum row_kind kind, const struct
 
 /* --- catalogue_feeds.c --- */
 enum err catalogue_sum_landed(struct catalogue *c, uint32_t stream, struct catalogue_totals *t);
+enum err catalogue_sum_missing(struct catalogue *c, uint32_t stream, struct catalogue_totals *t);
 /* For catalogue_check(): what an entry with this key needs elsewhere. */
 enum err catalogue_feed_relations(struct catalogue *c, const uint8_t *key);
 
