@@ -288,7 +288,7 @@ open_all(struct keeper *k)
 	monitors_identity(archive_keystore(store_archive(k->store)), &k->secrets->identity);
 	TRY(keeper_tell_monitors(k));
 	return control_open(&k->control, k->store,
-	                    &(struct control_hooks){ .arg = k, .vitals = keeper_add_vitals, .revoked = revoked });
+	                    &(struct control_hooks){ .arg = k, .vitals = keeper_add_vitals, .revoked = revoked, .port = s->port });
 }
 
 static void

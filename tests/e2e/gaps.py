@@ -38,6 +38,9 @@ def sums_agree(name, site):
 
 def reports(site):
     """A loss after the last parcel."""
+    url = json.loads(site.verb("enroll", "py", "--json", "--host", "h", "--config", site.config).text)["url"]
+    same("a_code_names_the_port_of_the_running_server", url, f"atoll://h:{site.port}")
+    same("and_makes_an_invited_monitor", [(m["name"], m["state"]) for m in site.monitors().values()], [("py", "invited")])
     must("the_second_collector_enrols", collector("enrol", f"atoll://127.0.0.1:{site.port}", site.code("py")), 0)
     must("it_pushes", collector("push", "s", "a.pcap"), 0)
     same("nothing_is_missing", gaps(site), [])
