@@ -18,6 +18,7 @@
  *     e stream(4)                    the same as of what is merged: as the manifest has it
  *     P stream(4) epoch(8) sequence(8) cause(1)  gap row
  *     F segment(8)                   segment filter (index/segfilter.h)
+ *     Y stream(4)                    what its segments hold together: 9 numbers (index/catalogue_totals.c)
  *     Z stream(4)                    longest time span of a segment of the stream (8): how far before a range to look
  *
  * Rows are those of index/rows.h, in their byte form.

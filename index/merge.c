@@ -498,6 +498,7 @@ fill_commit(struct reception *r, struct feed *f)
 	fill_free(r, place);
 	feed_merged(f, &line);
 	r->emptied = true;
+	f->pressed = false;
 	return feed_recount(r, f);
 }
 
@@ -512,8 +513,9 @@ is_old(const struct reception *r, const struct feed *f, uint64_t now_ns)
 static bool
 wants_merging(const struct reception *r, const struct feed *f, uint64_t now_ns, bool force)
 {
-	return f->waiting > 0 && (force || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(r, f, now_ns) ||
-	                          (f->filling && (!caught_up(f) || fill_is_full(f->filling))));
+	return f->waiting > 0 &&
+	       (force || f->pressed || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(r, f, now_ns) ||
+	        (f->filling && (!caught_up(f) || fill_is_full(f->filling))));
 }
 
 /* Works on one feed until it is done, a segment is committed, or the time is over (*more). */
@@ -546,7 +548,7 @@ merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uin
 		return fail(e, "%s", kept);
 	}
 	full |= fill_is_full(f->filling);
-	if (!full && !force && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
+	if (!full && !force && !f->pressed && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
 		return OK; /* it stays open for what lands next */
 	*more = true;
 	return fill_commit(r, f);

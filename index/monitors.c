@@ -449,24 +449,20 @@ vitals_landed(struct catalogue *c, struct vitals *v, struct vitals_monitor *cons
 static enum err
 vitals_segments(struct catalogue *c, struct vitals *v, struct vitals_monitor *const *feeder)
 {
-	struct segment_row row = { .id = 0 };
+	struct stream_row stream = { .id = 0 };
+	struct catalogue_totals t;
 	enum err e;
-	while ((e = catalogue_next_segment(c, &row)) == OK) {
-		if (row.state != SEGMENT_LIVE)
-			continue;
-		v->segments++;
-		v->stored_records += row.records;
-		v->stored_bytes += row.file_bytes;
-		struct vitals_monitor *m = feeder_of(feeder, row.stream);
+	while ((e = catalogue_next_stream(c, &stream)) == OK) {
+		TRY(catalogue_sum(c, stream.id, &t));
+		v->streams++;
+		v->segments += t.segments;
+		v->stored_records += t.records - t.landed_records;
+		v->stored_bytes += t.file_bytes - t.landed_bytes;
+		struct vitals_monitor *m = feeder_of(feeder, stream.id);
 		if (m == NULL)
 			continue;
-		m->stored_records += row.records;
-		m->stored_bytes += row.file_bytes;
-	}
-	struct stream_row stream = { .id = 0 };
-	while (e == END && (e = catalogue_next_stream(c, &stream)) == OK) {
-		v->streams++;
-		e = END;
+		m->stored_records += t.records - t.landed_records;
+		m->stored_bytes += t.file_bytes - t.landed_bytes;
 	}
 	return e == END ? OK : e;
 }

@@ -72,7 +72,8 @@ enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struc
 struct retention {
 	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
 	                           * future) are removed, stream by stream */
-	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
+	uint64_t stream_bytes;    /* stored bytes of a stream, landed blocks included: the oldest segments go first. When there is
+	                           * none yet, what landed is merged before its time, and goes then */
 	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
 	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */

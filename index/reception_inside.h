@@ -27,6 +27,7 @@ struct feed {
 	struct feed_row merged;         /* as of the last parcel in a committed segment; all but stream and monitor zero: none */
 	char     name[STREAM_NAME_BYTES]; /* of the stream, as the monitor calls it */
 	bool     dirty;                 /* row is ahead of durable */
+	bool     pressed;               /* what waits alone is above the stream's limit: merge it, so that it can go */
 	uint32_t waiting, full;         /* committed parcels that are not merged, and those of them with full blocks */
 	uint64_t oldest_ns;             /* when the first of these came */
 	struct filling *ready, *filling;/* one that is full, then the one behind it; either may be NULL */
