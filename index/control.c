@@ -511,8 +511,11 @@ control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t,
 	TRY(ask(fd, request, &bytes, &body, &n));
 	char *words[3];
 	uint64_t number = 0;
-	enum err e = answer_split((char *)body, words, 3) == 3 ? ticket_parse(t, words[0])
-	                                                       : fail(ERR_IO, "the running server gave no code: is it of another version?");
+	enum err e = OK;
+	if (answer_split((char *)body, words, 3) != 3)
+		e = fail(ERR_IO, "the running server gave no code: is it of another version?");
+	if (e == OK)
+		e = ticket_parse(t, words[0]);
 	if (e == OK)
 		e = number_parse(expires_ns, words[1], "expires");
 	if (e == OK)

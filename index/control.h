@@ -5,8 +5,8 @@
  *
  *     request:  one line, at most CONTROL_LINE_BYTES with the newline, words apart by one blank
  *                   ticket NAME TTL_NS   |   monitors   |   revoke NAME
- *     answer:   ok CODE EXPIRES_NS PORT\n   |   ok\n and a message of base/vitals.h   |   ok revoked\n, or ok withdrawn\n: there was
- *               a code alone. PORT: where collectors connect; 0: not known
+ *     answer:   ok CODE EXPIRES_NS PORT\n   |   ok\n and a message of base/vitals.h   |   ok revoked\n
+ *               (or ok withdrawn\n: there was a code alone). PORT: where collectors connect; 0: not known
  *               or ERROR SENTENCE\n, ERROR as err_name() gives it
  *
  * At most CONTROL_CLIENTS_MAX at once (more wait in the backlog), each for at most CONTROL_NS_MAX.

@@ -256,6 +256,12 @@ an_epochs_end_keeps_its_report(void **state)
 	}
 }
 
+static enum err
+put_gap(struct catalogue *c, void *arg)
+{
+	return catalogue_put_gap(c, arg);
+}
+
 static void
 fsck_notices_a_gap_too_many(void **state)
 {
@@ -272,8 +278,7 @@ fsck_notices_a_gap_too_many(void **state)
 	struct catalogue *c = archive_catalogue(store_archive(store));
 	struct gap_row more = gaps[0];
 	more.sequence = 2;
-	enum err change(struct catalogue *catalogue, void *arg) { return catalogue_put_gap(catalogue, arg); }
-	MUST(catalogue_update(c, change, &more));
+	MUST(catalogue_update(c, put_gap, &more));
 	store_close(&store);
 	MUST(fsck_run(dir, NULL, &(struct fsck_options){ .quick = true }, &report));
 	assert_int_equal(report.faults, 1);
