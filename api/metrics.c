@@ -24,9 +24,15 @@ static const struct metric of_monitor[] = {
 #undef F
 };
 
-#define STATES 3u
-static const char *const states[STATES] = { "enrolled", "revoked", "quarantined" };
+#define STATES 4u
+static const char *const states[STATES] = { "enrolled", "revoked", "quarantined", "invited" };
 #define REVOKED 1u
+
+static bool
+is_shown(const struct vitals_monitor *m)
+{
+	return m->state != REVOKED && m->state != VITALS_INVITED;
+}
 
 static void
 value_print(FILE *to, enum kind kind, uint64_t v)
@@ -64,7 +70,7 @@ monitor_metric(FILE *to, const struct vitals *v, const struct metric *m)
 	uint32_t shown = 0;
 	for (uint32_t i = 0; i < v->monitor_count && shown < METRICS_MONITORS_MAX; i++) {
 		const struct vitals_monitor *monitor = &v->monitors[i];
-		if (monitor->state == REVOKED)
+		if (!is_shown(monitor))
 			continue;
 		fprintf(to, "atoll_monitor_%s{monitor=\"%s\"%s%s} ", m->name, monitor->name, m->label[0] ? "," : "", m->label);
 		value_print(to, m->kind, value_at(monitor, m));
@@ -86,14 +92,15 @@ names_are_plain(const struct vitals *v)
 static void
 states_print(FILE *to, const struct vitals *v)
 {
-	uint32_t count[STATES] = { 0 };
-	for (uint32_t i = 0; i < v->monitor_count; i++)
+	uint32_t count[STATES] = { 0 }, wanted = 0;
+	for (uint32_t i = 0; i < v->monitor_count; i++) {
 		if (v->monitors[i].state < STATES)
 			count[v->monitors[i].state]++;
+		wanted += is_shown(&v->monitors[i]);
+	}
 	fputs("# HELP atoll_monitors Monitors by state.\n# TYPE atoll_monitors gauge\n", to);
 	for (uint32_t s = 0; s < STATES; s++)
 		fprintf(to, "atoll_monitors{state=\"%s\"} %u\n", states[s], count[s]);
-	uint32_t wanted = v->monitor_count - count[REVOKED];
 	fprintf(to, "# HELP atoll_monitors_left_out Monitors that are not in this list: there are too many.\n"
 	            "# TYPE atoll_monitors_left_out gauge\natoll_monitors_left_out %u\n",
 	        wanted > METRICS_MONITORS_MAX ? wanted - METRICS_MONITORS_MAX : 0);

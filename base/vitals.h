@@ -1,7 +1,7 @@
 /* Vitals: the numbers of a running server, by monitor, in one message: from the store process to the http process (/metrics)
  * and to `atoll monitors`. One table gives struct, bytes, metric and help.
  *
- *     message = "VTL1", server numbers, le32 count of monitors, monitors (number, state, name, reason: both with a
+ *     message = "VTL2", server numbers, le32 count of monitors, monitors (number, state, name, reason: both with a
  *               byte of length before, numbers)
  *
  * Numbers are le64 each, in the order of the table, so both ends must be of one build: the magic is changed with the tables.
@@ -15,8 +15,10 @@
 
 #include "base/err.h"
 
-#define VITALS_MAGIC        0x314c5456u /* "VTL1" */
+#define VITALS_MAGIC        0x324c5456u /* "VTL2" */
 #define VITALS_MONITORS_MAX 4096u
+#define VITALS_INVITED      3u          /* a state beside those of index/rows.h: there is only a code */
+#define VITALS_INVITED_ID   0x80000000u /* and up: of those, who have no number yet */
 #define VITALS_NAME_BYTES   64u         /* with the NUL */
 #define VITALS_REASON_BYTES 256u        /* with the NUL */
 
@@ -47,6 +49,7 @@
 #define VITALS_MONITOR(F)                                                                                                        \
 	F(gauge, connected, "connected", "", "1 while its collector is connected.")                                              \
 	F(clock, seen_ns, "last_seen_timestamp_seconds", "", "When it was last heard of, or its last parcel came.")                                   \
+	F(clock, code_expires_ns, "code_expires_timestamp_seconds", "", "Until when a code waits for it to enrol.")                   \
 	F(clock, last_ns, "last_record_timestamp_seconds", "", "Time of its latest record.")                                     \
 	F(seconds, lag_ns, "lag_seconds", "", "From capture, or from reading the file that is pushed, to commit, of the last parcel.")                                     \
 	F(offset, clock_offset_ns, "clock_offset_seconds", "", "Its clock minus the archive's.")                                 \
@@ -71,7 +74,7 @@
 #define VITALS_MEMBER(kind, name, metric, label, help) uint64_t name;
 struct vitals_monitor {
 	uint32_t id;
-	uint8_t  state; /* enum monitor_state */
+	uint8_t  state; /* enum monitor_state, or VITALS_INVITED */
 	char     name[VITALS_NAME_BYTES], reason[VITALS_REASON_BYTES]; /* reason: of a quarantine */
 	VITALS_MONITOR(VITALS_MEMBER)
 };

@@ -347,6 +347,15 @@ catalogue_next_in_range(struct catalogue *c, uint32_t stream, uint64_t from_ns, 
 }
 
 enum err
+catalogue_next_of_stream(struct catalogue *c, uint32_t stream, struct segment_row *row)
+{
+	struct key k = key_time(stream, row->first_ns, row->id);
+	uint64_t last_ns;
+	TRY(time_find(c, &k, row->id != 0, &last_ns));
+	return catalogue_segment(c, load_be64(k.bytes + 13), row);
+}
+
+enum err
 catalogue_filter(struct catalogue *c, uint64_t segment, const uint8_t **filter, size_t *n)
 {
 	struct key k = key64(TAG_FILTER, segment);
@@ -370,33 +379,16 @@ enum err
 catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *totals)
 {
 	struct catalogue_totals t = { .first_ns = UINT64_MAX };
-	struct stream_row s = { .id = 0 };
-	struct segment_row r = { .id = 0 };
+	struct stream_row s = { .id = stream ? stream - 1 : 0 };
 	enum err e;
-	while ((e = catalogue_next_stream(c, &s)) == OK)
-		t.streams += stream == 0 || s.id == stream;
-	while (e == END && (e = catalogue_next_segment(c, &r)) == OK) {
-		e = END;
-		if ((stream != 0 && r.stream != stream) || r.state == SEGMENT_DELETING)
-			continue;
-		if (r.state == SEGMENT_LOST) {
-			t.lost_segments++;
-			continue;
-		}
-		t.segments++;
-		t.records += r.records;
-		t.wire_bytes += r.wire_bytes;
-		t.captured_bytes += r.captured_bytes;
-		t.file_bytes += r.file_bytes;
-		t.footer_bytes += r.footer_bytes;
-		if (r.first_ns < t.first_ns)
-			t.first_ns = r.first_ns;
-		if (r.last_ns > t.last_ns)
-			t.last_ns = r.last_ns;
+	while ((e = catalogue_next_stream(c, &s)) == OK && (stream == 0 || s.id == stream)) {
+		t.streams++;
+		TRY(catalogue_sum_segments(c, s.id, &t));
 	}
-	if (e != END)
+	if (e != OK && e != END)
 		return e;
 	TRY(catalogue_sum_landed(c, stream, &t));
+	TRY(catalogue_sum_missing(c, stream, &t));
 	if (t.records == 0)
 		t.first_ns = 0;
 	*totals = t;
@@ -502,12 +494,14 @@ catalogue_put_segment(struct catalogue *c, const struct segment_row *row)
 	enum err e = catalogue_segment(c, row->id, &before);
 	if (e != OK && e != ERR_ABSENT)
 		return e;
-	if (e == OK && (before.stream != row->stream || before.first_ns != row->first_ns))
+	bool known = e == OK;
+	if (known && (before.stream != row->stream || before.first_ns != row->first_ns))
 		return catalogue_damaged("a segment that moved");
 	struct key k = key64(ROW_KIND_SEGMENT, row->id);
 	TRY(catalogue_row_put(c, ROW_KIND_SEGMENT, &k, row));
 	k = key_time(row->stream, row->first_ns, row->id);
 	TRY(number_put(c, &k, row->last_ns));
+	TRY(catalogue_totals_change(c, known ? &before : NULL, row));
 	uint64_t span_ns;
 	TRY(span_get(c, row->stream, &span_ns));
 	k = key32(TAG_SPAN, row->stream);
@@ -544,6 +538,7 @@ catalogue_forget_segment(struct catalogue *c, uint64_t id)
 	TRY(kv_delete(c->kv, k.bytes, k.n));
 	k = key_time(row.stream, row.first_ns, id);
 	TRY(kv_delete(c->kv, k.bytes, k.n));
+	TRY(catalogue_totals_change(c, &row, NULL));
 	k = key64(TAG_FILTER, id);
 	enum err e = kv_delete(c->kv, k.bytes, k.n);
 	if (e != OK && e != ERR_ABSENT)
@@ -581,6 +576,8 @@ entry_print(struct catalogue *c, const uint8_t *key, size_t key_bytes, const uin
 		snprintf(line, room, "span stream=%u span_ns=%" PRIu64, load_be32(key + 1), load_le64(value));
 		return OK;
 	}
+	if (key[0] == TAG_TOTALS && key_bytes == 5)
+		return catalogue_totals_print(load_be32(key + 1), value, n, line, room);
 	char text[ROW_TEXT_MAX];
 	union row row;
 	bool merged = key[0] == TAG_MERGED;
@@ -615,6 +612,8 @@ entry_relations(struct catalogue *c, const uint8_t *key, size_t key_bytes, const
 		struct segment_row row;
 		return catalogue_segment(c, load_be64(key + (key[0] == TAG_FILTER ? 1 : 13)), &row);
 	}
+	if (key[0] == TAG_TOTALS)
+		return catalogue_totals_check(c, load_be32(key + 1));
 	if (key[0] != ROW_KIND_SEGMENT)
 		return catalogue_feed_relations(c, key);
 	union row row;
@@ -629,6 +628,9 @@ entry_relations(struct catalogue *c, const uint8_t *key, size_t key_bytes, const
 	TRY(span_get(c, s->stream, &span_ns));
 	if (s->last_ns - s->first_ns > span_ns)
 		return catalogue_damaged("span of a stream");
+	struct key totals = key32(TAG_TOTALS, s->stream);
+	if (s->state != SEGMENT_DELETING && kv_get(c->kv, totals.bytes, totals.n, &other, &other_bytes) != OK)
+		return catalogue_damaged("a stream without totals");
 	struct key k = key_time(s->stream, s->first_ns, s->id);
 	if (kv_get(c->kv, k.bytes, k.n, &other, &other_bytes) != OK || other_bytes != 8 ||
 	    load_le64(other) != s->last_ns)

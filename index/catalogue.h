@@ -18,6 +18,7 @@
  *     e stream(4)                    the same as of what is merged: as the manifest has it
  *     P stream(4) epoch(8) sequence(8) cause(1)  gap row
  *     F segment(8)                   segment filter (index/segfilter.h)
+ *     Y stream(4)                    what its segments hold together: 9 numbers (index/catalogue_totals.c)
  *     Z stream(4)                    longest time span of a segment of the stream (8): how far before a range to look
  *
  * Rows are those of index/rows.h, in their byte form.
@@ -34,7 +35,7 @@
 #include "base/err.h"
 #include "index/rows.h"
 
-#define CATALOGUE_VERSION   2u
+#define CATALOGUE_VERSION   3u
 #define CATALOGUE_KEY_BYTES 32u /* keystore_derive("catalogue"): checks and segment filters */
 
 struct catalogue;
@@ -95,6 +96,7 @@ struct catalogue_totals {
 	uint64_t streams, segments, lost_segments, records, wire_bytes, captured_bytes, file_bytes, footer_bytes;
 	uint64_t first_ns, last_ns; /* both 0 when there are no records */
 	uint64_t landed_blocks, landed_records, landed_bytes; /* of these, not merged into segments yet */
+	uint64_t missing, left_out; /* records that monitors lost; of these, on purpose: by sampling */
 };
 /* Sums over the live segments and landed parcels of one stream (0: all). */
 enum err catalogue_sum(struct catalogue *c, uint32_t stream, struct catalogue_totals *totals);
@@ -123,9 +125,11 @@ enum err catalogue_forget_landing(struct catalogue *c, uint64_t id); /* ERR_ABSE
 enum err catalogue_put_landed(struct catalogue *c, const struct landed_row *row); /* counts in its landing row, too */
 enum err catalogue_put_feed(struct catalogue *c, const struct feed_row *row);
 /* A feed line of the manifest: what waited up to it is in a segment; its gaps follow as lines of their own. The feed's row becomes
- * the line when it is not further. */
+ * the line unless it has come there. */
 enum err catalogue_merge_feed(struct catalogue *c, const struct feed_row *line);
 enum err catalogue_put_gap(struct catalogue *c, const struct gap_row *row);
+/* With what a row of that key has already. */
+enum err catalogue_add_gap(struct catalogue *c, const struct gap_row *row);
 /* Forgets row, time index entry and filter. ERR_ABSENT. */
 enum err catalogue_forget_segment(struct catalogue *c, uint64_t id);
 

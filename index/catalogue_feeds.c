@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "index/catalogue_inside.h"
+#include "index/feed.h"
 
 static struct key
 key_landed(uint32_t stream, uint64_t epoch, uint64_t sequence)
@@ -141,6 +142,19 @@ catalogue_sum_landed(struct catalogue *c, uint32_t stream, struct catalogue_tota
 	return e == END ? OK : e;
 }
 
+enum err
+catalogue_sum_missing(struct catalogue *c, uint32_t stream, struct catalogue_totals *t)
+{
+	struct feed_row row = { .stream = stream ? stream - 1 : 0 };
+	enum err e;
+	while ((e = catalogue_next_feed(c, false, &row)) == OK && (stream == 0 || row.stream == stream)) {
+		for (enum gap_cause cause = GAP_KERNEL; cause < GAP_CAUSES; cause++)
+			feed_sum(&t->missing, feed_lost(&row, cause));
+		feed_sum(&t->left_out, feed_lost(&row, GAP_POLICY));
+	}
+	return e == END ? OK : e;
+}
+
 /* --- feeds and gaps --- */
 
 enum err
@@ -203,7 +217,7 @@ catalogue_merge_feed(struct catalogue *c, const struct feed_row *line)
 	enum err e = catalogue_feed(c, line->stream, false, &now);
 	if (e != OK && e != ERR_ABSENT)
 		return e;
-	if (e == ERR_ABSENT || now.epoch < line->epoch || (now.epoch == line->epoch && now.sequence <= line->sequence))
+	if (e == ERR_ABSENT || !feed_reached(&now, line->epoch, line->sequence))
 		return catalogue_put_feed(c, line);
 	now.merged_epoch = line->merged_epoch;
 	now.merged = line->merged;
@@ -244,7 +258,41 @@ catalogue_put_gap(struct catalogue *c, const struct gap_row *row)
 	return catalogue_row_put(c, ROW_KIND_GAP, &k, row);
 }
 
+enum err
+catalogue_add_gap(struct catalogue *c, const struct gap_row *row)
+{
+	struct key k = key_gap(row);
+	struct gap_row sum;
+	enum err e = catalogue_row_get(c, ROW_KIND_GAP, &k, &sum, sizeof sum);
+	if (e == ERR_ABSENT)
+		return catalogue_put_gap(c, row);
+	if (e != OK)
+		return e;
+	sum.first_ns = row->first_ns < sum.first_ns ? row->first_ns : sum.first_ns;
+	sum.last_ns = row->last_ns > sum.last_ns ? row->last_ns : sum.last_ns;
+	feed_sum(&sum.records, row->records);
+	return catalogue_put_gap(c, &sum);
+}
+
 /* --- checks --- */
+
+/* Whether the feed's numbers of losses are the sums of the gaps up to its place: all, or of what is merged, those up to there. */
+static enum err
+check_losses(struct catalogue *c, const struct feed_row *feed, bool merged)
+{
+	struct feed_row sums = { .stream = feed->stream };
+	struct gap_row gap = { .stream = feed->stream };
+	enum err e;
+	while ((e = catalogue_next_gap(c, &gap)) == OK && gap.stream == feed->stream)
+		if (!merged || feed_reached(feed, gap.epoch, gap.sequence))
+			feed_count_gap(&sums, &gap);
+	if (e != OK && e != END)
+		return e;
+	for (enum gap_cause cause = GAP_KERNEL; cause < GAP_CAUSES; cause++)
+		if (feed_lost(&sums, cause) != feed_lost(feed, cause))
+			return catalogue_damaged("a stream's gaps are not what was lost");
+	return OK;
+}
 
 enum err
 catalogue_feed_relations(struct catalogue *c, const uint8_t *key)
@@ -263,7 +311,10 @@ catalogue_feed_relations(struct catalogue *c, const uint8_t *key)
 		TRY(catalogue_feed(c, number, true, &merged));
 		if (merged.merged_epoch != feed.merged_epoch || merged.merged != feed.merged)
 			return catalogue_damaged("what is merged of a feed");
+		TRY(check_losses(c, &merged, true));
 	}
+	if (key[0] == ROW_KIND_FEED)
+		TRY(check_losses(c, &feed, false));
 	if (key[0] != ROW_KIND_LANDED)
 		return OK;
 	struct key k = { .n = 21 };

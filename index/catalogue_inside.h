@@ -7,6 +7,7 @@
 #include "index/kv.h"
 
 #define TAG_MERGED 'e' /* a feed as the manifest has it */
+#define TAG_TOTALS 'Y'
 
 struct catalogue {
 	struct kv        *kv;
@@ -64,8 +65,20 @@ enum err catalogue_row_get(struct catalogue *c, enum row_kind kind, const struct
 enum err catalogue_row_find(struct catalogue *c, enum row_kind kind, struct key *k, bool after, void *out, size_t out_bytes);
 enum err catalogue_row_put(struct catalogue *c, enum row_kind kind, const struct key *k, const void *row);
 
+/* The stream's next segment in the time index, of any state (zeroed *row: the first); END. */
+enum err catalogue_next_of_stream(struct catalogue *c, uint32_t stream, struct segment_row *row);
+
+/* --- catalogue_totals.c --- */
+/* A segment's row changed; NULL: there was, or is, none. After the change. */
+enum err catalogue_totals_change(struct catalogue *c, const struct segment_row *before, const struct segment_row *after);
+/* Adds. */
+enum err catalogue_sum_segments(struct catalogue *c, uint32_t stream, struct catalogue_totals *t);
+enum err catalogue_totals_check(struct catalogue *c, uint32_t stream);
+enum err catalogue_totals_print(uint32_t stream, const uint8_t *value, size_t n, char *line, size_t room);
+
 /* --- catalogue_feeds.c --- */
 enum err catalogue_sum_landed(struct catalogue *c, uint32_t stream, struct catalogue_totals *t);
+enum err catalogue_sum_missing(struct catalogue *c, uint32_t stream, struct catalogue_totals *t);
 /* For catalogue_check(): what an entry with this key needs elsewhere. */
 enum err catalogue_feed_relations(struct catalogue *c, const uint8_t *key);
 

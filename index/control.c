@@ -219,7 +219,7 @@ do_ticket(struct control *c, struct client *k, const struct request *r)
 	memcpy(t.archive, identity.noise_public, sizeof t.archive);
 	sodium_memzero(&identity, sizeof identity);
 	ticket_format(code, &t);
-	snprintf(line, sizeof line, "ok %s %" PRIu64 "\n", code, now_ns + ttl_ns);
+	snprintf(line, sizeof line, "ok %s %" PRIu64 " %u\n", code, now_ns + ttl_ns, c->hooks.port);
 	enum err e = answer_text(k, line);
 	sodium_memzero(&t, sizeof t);
 	sodium_memzero(code, sizeof code);
@@ -261,7 +261,10 @@ do_revoke(struct control *c, struct client *k, const struct request *r)
 {
 	struct catalogue *catalogue = archive_catalogue(store_archive(c->store));
 	struct monitor_row m = { .id = 0 };
-	TRY(monitors_revoke(c->store, r->name));
+	bool code_only;
+	TRY(monitors_revoke(c->store, r->name, &code_only));
+	if (code_only)
+		return answer_text(k, "ok withdrawn\n");
 	TRY(catalogue_begin(catalogue));
 	enum err e;
 	while ((e = catalogue_next_monitor(catalogue, &m)) == OK && strcmp(m.name, r->name) != 0)
@@ -269,7 +272,7 @@ do_revoke(struct control *c, struct client *k, const struct request *r)
 	catalogue_end(catalogue);
 	if (e == OK && c->hooks.revoked)
 		c->hooks.revoked(c->hooks.arg, m.id);
-	return e == OK || e == END ? answer_text(k, "ok\n") : e;
+	return e == OK || e == END ? answer_text(k, "ok revoked\n") : e;
 }
 
 static enum err
@@ -482,8 +485,19 @@ ask(int *fd, const char *request, uint8_t **bytes, uint8_t **body, size_t *n)
 	return e;
 }
 
+/* Words apart by blanks, up to the end of the line. */
+static unsigned
+answer_split(char *line, char **words, unsigned most)
+{
+	unsigned n = 0;
+	line[strcspn(line, "\n")] = 0;
+	for (char *rest = NULL, *word = strtok_r(line, " ", &rest); word && n < most; word = strtok_r(NULL, " ", &rest))
+		words[n++] = word;
+	return n;
+}
+
 enum err
-control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns)
+control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns, unsigned *port)
 {
 	char request[CONTROL_LINE_BYTES];
 	uint8_t *bytes, *body;
@@ -495,15 +509,19 @@ control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t,
 	}
 	snprintf(request, sizeof request, "ticket %s %" PRIu64 "\n", name, ttl_ns);
 	TRY(ask(fd, request, &bytes, &body, &n));
-	char *text = (char *)body, *blank = strchr(text, ' ');
-	enum err e = blank ? OK : fail(ERR_IO, "the running server gave no code: is it of another version?");
-	if (e == OK) {
-		*blank++ = 0;
-		blank[strcspn(blank, "\n")] = 0;
-		e = ticket_parse(t, text);
-	}
+	char *words[3];
+	uint64_t number = 0;
+	enum err e = OK;
+	if (answer_split((char *)body, words, 3) != 3)
+		e = fail(ERR_IO, "the running server gave no code: is it of another version?");
 	if (e == OK)
-		e = number_parse(expires_ns, blank, "expires");
+		e = ticket_parse(t, words[0]);
+	if (e == OK)
+		e = number_parse(expires_ns, words[1], "expires");
+	if (e == OK)
+		e = number_parse(&number, words[2], "port");
+	if (e == OK)
+		*port = number <= UINT16_MAX ? (unsigned)number : 0;
 	sodium_memzero(bytes, n);
 	free(bytes);
 	return e;
@@ -521,7 +539,7 @@ control_ask_monitors(int *fd, struct vitals *v)
 }
 
 enum err
-control_ask_revoke(int *fd, const char *name)
+control_ask_revoke(int *fd, const char *name, bool *code_only)
 {
 	char request[CONTROL_LINE_BYTES], shown[64];
 	uint8_t *bytes, *body;
@@ -532,6 +550,7 @@ control_ask_revoke(int *fd, const char *name)
 	}
 	snprintf(request, sizeof request, "revoke %s\n", name);
 	TRY(ask(fd, request, &bytes, &body, &n));
+	*code_only = strcmp((char *)body, "withdrawn\n") == 0;
 	free(bytes);
 	return OK;
 }

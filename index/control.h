@@ -5,7 +5,8 @@
  *
  *     request:  one line, at most CONTROL_LINE_BYTES with the newline, words apart by one blank
  *                   ticket NAME TTL_NS   |   monitors   |   revoke NAME
- *     answer:   ok CODE EXPIRES_NS\n     |   ok\n and a message of base/vitals.h   |   ok\n
+ *     answer:   ok CODE EXPIRES_NS PORT\n   |   ok\n and a message of base/vitals.h   |   ok revoked\n
+ *               (or ok withdrawn\n: there was a code alone). PORT: where collectors connect; 0: not known
  *               or ERROR SENTENCE\n, ERROR as err_name() gives it
  *
  * At most CONTROL_CLIENTS_MAX at once (more wait in the backlog), each for at most CONTROL_NS_MAX.
@@ -31,6 +32,7 @@ struct control_hooks {
 	void (*vitals)(void *arg, struct vitals *v);
 	/* This monitor is revoked, durable: cut its session. NULL: there are none. */
 	void (*revoked)(void *arg, uint32_t monitor);
+	unsigned port; /* where collectors connect; 0: nowhere */
 };
 
 struct control;
@@ -50,8 +52,8 @@ void     control_close(struct control **c); /* and removes the socket */
 /* END: no server is running there. ERR_DENIED: not yours to ask. */
 enum err control_dial(int *fd, const char *dir);
 /* Each asks one question and closes the connection. Errors are the server's, or ERR_IO, ERR_BUSY (no answer in time). */
-enum err control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns);
+enum err control_ask_ticket(int *fd, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns, unsigned *port);
 enum err control_ask_monitors(int *fd, struct vitals *v);
-enum err control_ask_revoke(int *fd, const char *name);
+enum err control_ask_revoke(int *fd, const char *name, bool *code_only);
 
 #endif

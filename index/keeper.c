@@ -38,9 +38,10 @@ static enum err
 commit(struct keeper *k)
 {
 	uint64_t began = keeper_clock();
-	if (k->waiting_count == 0 && store_landing_bytes(k->store) == 0)
+	if (k->waiting_count == 0 && store_landing_bytes(k->store) == 0 && !k->reported)
 		return OK;
 	k->committed_ns = began;
+	k->reported = false; /* what is not kept is reported again */
 	enum err e = store_land_commit(k->store);
 	if (e == ERR_FULL && store_running(k->store) == OK) {
 		keeper_answer_waiting(k, false, "the archive's disk is full");
@@ -57,7 +58,7 @@ static bool
 commit_is_due(const struct keeper *k, bool idle)
 {
 	uint64_t now = keeper_clock();
-	if (k->waiting_count == 0)
+	if (k->waiting_count == 0 && !k->reported)
 		return store_landing_bytes(k->store) >= KEEPER_COMMIT_BYTES;
 	return now - k->first_waiting_ns >= KEEPER_COMMIT_NS || store_landing_bytes(k->store) >= KEEPER_COMMIT_BYTES ||
 	       k->waiting_count >= KEEPER_WAITING_MAX || (idle && now - k->committed_ns >= KEEPER_IDLE_NS);
@@ -218,7 +219,7 @@ patience(const struct keeper *k, bool idle)
 {
 	if (!idle || k->tend_more)
 		return 0;
-	if (k->waiting_count == 0)
+	if (k->waiting_count == 0 && !k->reported)
 		return (int)(LOOK_NS / 1000000);
 	uint64_t now = keeper_clock(), at = k->committed_ns + KEEPER_IDLE_NS;
 	return at <= now ? 0 : (int)((at - now) / 1000000 + 1);
@@ -287,7 +288,7 @@ open_all(struct keeper *k)
 	monitors_identity(archive_keystore(store_archive(k->store)), &k->secrets->identity);
 	TRY(keeper_tell_monitors(k));
 	return control_open(&k->control, k->store,
-	                    &(struct control_hooks){ .arg = k, .vitals = keeper_add_vitals, .revoked = revoked });
+	                    &(struct control_hooks){ .arg = k, .vitals = keeper_add_vitals, .revoked = revoked, .port = s->port });
 }
 
 static void

@@ -25,6 +25,7 @@ struct keeper_settings {
 	char     dir[PATH_BYTES];
 	char     key_file[PATH_BYTES]; /* "": in dir */
 	unsigned ingest, http;         /* role numbers */
+	unsigned port;                 /* where collectors connect, for who asks with `atoll enroll` */
 	bool     no_sandbox;
 };
 

@@ -291,7 +291,7 @@ wait_for_commit(struct keeper *k, const struct arrival_parcel *in, const struct 
 	for (uint32_t i = k->waiting_count; i-- > 0 && !w;)
 		if (k->waiting[i].session == in->session && strcmp(k->waiting[i].stream, p->stream) == 0)
 			w = &k->waiting[i];
-	if (k->waiting_count == 0)
+	if (k->waiting_count == 0 && !k->reported)
 		k->first_waiting_ns = keeper_clock();
 	w = w ? w : &k->waiting[k->waiting_count++];
 	w->session = in->session;
@@ -404,6 +404,25 @@ keeper_answer_waiting(struct keeper *k, bool landed, const char *sentence)
 	k->waiting_count = 0;
 }
 
+/* With parcels waiting at the monitor these will tell, and when; without, nobody else does. A monitor that made no parcel in this
+ * epoch yet counts from another start than the feed. */
+static enum err
+take_report(struct keeper *k, const struct arrival_report *in)
+{
+	const struct feed_report report = { in->clock_ns, in->lost_kernel, in->lost_interface, in->lost_spool, in->lost_policy };
+	bool news = false;
+	if (!sender(k, in->monitor))
+		return OK;
+	keeper_note_report(k, in, when_now());
+	if (in->spool_parcels > 0 || in->packets == 0 || k->hold)
+		return OK;
+	TRY(store_report(k->store, in->monitor, in->stream, &report, &news));
+	if (news && k->waiting_count == 0 && !k->reported)
+		k->first_waiting_ns = keeper_clock();
+	k->reported |= news;
+	return OK;
+}
+
 static enum err
 take(struct keeper *k, const struct arrival_message *m)
 {
@@ -416,10 +435,7 @@ take(struct keeper *k, const struct arrival_message *m)
 	case ARRIVAL_KIND_PARCEL:   return take_parcel(k, &m->parcel);
 	case ARRIVAL_KIND_OFFENCE:  return take_offence(k, &m->offence);
 	case ARRIVAL_KIND_NUMBERS:  k->gate = m->numbers; return OK;
-	case ARRIVAL_KIND_REPORT:
-		if (sender(k, m->report.monitor))
-			keeper_note_report(k, &m->report, when_now());
-		return OK;
+	case ARRIVAL_KIND_REPORT:   return take_report(k, &m->report);
 	default:
 		return OK; /* not to this side: the decoder refused it */
 	}

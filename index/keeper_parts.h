@@ -77,6 +77,7 @@ struct keeper {
 	uint64_t clock_base_ns;            /* wall clock less steady clock at the start, or when settings were read last */
 	struct keeper_waiting *waiting;    /* KEEPER_WAITING_MAX */
 	uint32_t waiting_count;
+	bool     reported;                 /* losses, since the last commit */
 	uint64_t first_waiting_ns, committed_ns, tended_ns, looked_ns; /* steady clock */
 	bool     tend_more;
 	struct vitals numbers;             /* of the server; no monitors */

@@ -194,9 +194,10 @@ joins(const struct filling *fill, const struct landed_row *row)
 
 /* Losses of one cause that follow on each other within GAP_JOIN_NS become one: a monitor that samples tells of some in each
  * parcel. */
-static void
+static enum err
 note_gap(struct filling *fill, const struct gap_row *gap)
 {
+	TRY(gaps_room(&fill->gaps, &fill->gap_room, fill->gap_count + 1));
 	for (uint32_t i = fill->gap_count; i-- > 0;) {
 		struct gap_row *last = &fill->gaps[i];
 		if (last->cause != gap->cause)
@@ -206,22 +207,20 @@ note_gap(struct filling *fill, const struct gap_row *gap)
 			break;
 		last->sequence = gap->sequence;
 		last->last_ns = gap->last_ns > last->last_ns ? gap->last_ns : last->last_ns;
-		last->records += gap->records;
-		return;
+		feed_sum(&last->records, gap->records);
+		return OK;
 	}
 	fill->gaps[fill->gap_count++] = *gap;
+	return OK;
 }
 
-static enum err
+/* What it tells of losses is in the catalogue: line_gaps(). */
+static void
 note_parcel(struct filling *fill, const struct parcel *p, uint32_t records, uint64_t last_ns, uint64_t arrived_ns)
 {
-	struct gap_row gaps[FEED_GAPS_MAX];
-	TRY(gaps_room(&fill->gaps, &fill->gap_room, fill->gap_count + FEED_GAPS_MAX));
-	uint32_t n = feed_apply(&fill->state, p, records, last_ns, arrived_ns, gaps);
-	for (uint32_t i = 0; i < n; i++)
-		note_gap(fill, &gaps[i]);
+	struct gap_row told[FEED_GAPS_MAX];
+	(void)feed_apply(&fill->state, p, records, last_ns, arrived_ns, told);
 	fill->parcels++;
-	return OK;
 }
 
 /* --- as parcels land --- */
@@ -230,8 +229,11 @@ static enum err
 put_landed(struct reception *r, struct feed *f, const struct arrival *a)
 {
 	const struct parcel *p = a->parcel;
-	if (!a->block)
-		return f->filling ? note_parcel(f->filling, p, 0, 0, a->now_ns) : OK;
+	if (!a->block) {
+		if (f->filling)
+			note_parcel(f->filling, p, 0, 0, a->now_ns);
+		return OK;
+	}
 	const struct block_info *info = &a->block->info;
 	if (!block_is_full(info->records, info->captured_bytes))
 		return OK;
@@ -247,7 +249,8 @@ put_landed(struct reception *r, struct feed *f, const struct arrival *a)
 		TRY(fill_begin(r, f, FILLINGS_LIVE_MAX, a->now_ns));
 	TRY(put_block(r, f->filling, a->block, p, a->key));
 	f->filling->used_ns = a->now_ns;
-	return note_parcel(f->filling, p, info->records, info->last_ns, a->now_ns);
+	note_parcel(f->filling, p, info->records, info->last_ns, a->now_ns);
+	return OK;
 }
 
 void
@@ -369,35 +372,14 @@ take_block(struct reception *r, struct filling *fill, const struct landed_row *r
 	return copy_block(r, fill, entry, lost);
 }
 
-/* What the catalogue has of losses that this parcel told. */
-static enum err
-told_gaps(struct reception *r, const struct landed_row *row, struct gap_row gaps[FEED_GAPS_MAX], uint32_t *n)
-{
-	struct gap_row gap = { .stream = row->stream, .epoch = row->epoch, .sequence = row->sequence };
-	enum err e;
-	*n = 0;
-	TRY(catalogue_begin(catalogue_of(r)));
-	while ((e = catalogue_next_gap(catalogue_of(r), &gap)) == OK && gap.stream == row->stream && gap.epoch == row->epoch &&
-	       gap.sequence == row->sequence && *n < FEED_GAPS_MAX)
-		gaps[(*n)++] = gap;
-	catalogue_end(catalogue_of(r));
-	return e == END ? OK : e;
-}
-
 /* A parcel that can not be read any more: it becomes a gap. */
 static enum err
-take_lost(struct reception *r, struct filling *fill, const struct landed_row *row)
+take_lost(struct filling *fill, const struct landed_row *row)
 {
-	struct gap_row gaps[FEED_GAPS_MAX + 1];
-	uint32_t n = 0;
-	TRY(gaps_room(&fill->gaps, &fill->gap_room, fill->gap_count + FEED_GAPS_MAX + 1));
-	TRY(told_gaps(r, row, gaps, &n));
-	feed_apply_lost(&fill->state, row, gaps, n, &gaps[n]);
-	n += row->block_bytes != 0;
-	for (uint32_t i = 0; i < n; i++)
-		note_gap(fill, &gaps[i]);
+	struct gap_row lost;
+	feed_apply_lost(&fill->state, row, &lost);
 	fill->parcels++;
-	return OK;
+	return row->block_bytes ? note_gap(fill, &lost) : OK;
 }
 
 /* Puts the feed's next parcel into its segment. *full: there was no room. END: all are in. */
@@ -424,21 +406,41 @@ take_next(struct reception *r, struct feed *f, bool *full)
 	bool lost = false;
 	e = read_parcel(r, &row, &entry);
 	if (is_damage(e))
-		return take_lost(r, fill, &row);
+		return take_lost(fill, &row);
 	if (e == OK && row.block_bytes)
 		e = take_block(r, fill, &row, &entry, &lost, full);
 	if (e == OK && lost)
-		e = take_lost(r, fill, &row);
+		e = take_lost(fill, &row);
 	else if (e == OK && !*full)
-		e = note_parcel(fill, &entry.parcel, row.records, row.last_ns, row.arrived_ns);
+		note_parcel(fill, &entry.parcel, row.records, row.last_ns, row.arrived_ns);
 	sodium_memzero(entry.key, sizeof entry.key);
 	return e;
 }
 
 /* --- commit --- */
 
+/* The gaps that the line's parcels, and reports between them, told: each once, as the catalogue has them. */
 static enum err
-fill_lines(const struct feed *f, const struct filling *fill, struct change *c, struct feed_row *line)
+line_gaps(struct reception *r, const struct feed *f, struct filling *fill, struct feed_row *line)
+{
+	struct feed_row sums = f->merged;
+	struct gap_row gap = { .stream = line->stream, .epoch = f->merged.epoch, .sequence = f->merged.sequence, .cause = UINT8_MAX };
+	TRY(catalogue_begin(catalogue_of(r)));
+	enum err e;
+	while ((e = catalogue_next_gap(catalogue_of(r), &gap)) == OK && gap.stream == line->stream &&
+	       feed_reached(line, gap.epoch, gap.sequence)) {
+		feed_count_gap(&sums, &gap);
+		e = note_gap(fill, &gap);
+		if (e != OK)
+			break;
+	}
+	catalogue_end(catalogue_of(r));
+	feed_set_losses(line, &sums);
+	return e == END ? OK : e;
+}
+
+static enum err
+fill_lines(struct reception *r, const struct feed *f, struct filling *fill, struct change *c, struct feed_row *line)
 {
 	*line = fill->state;
 	if (sodium_is_zero(line->chain, sizeof line->chain) && line->epoch == f->durable.epoch &&
@@ -448,6 +450,7 @@ fill_lines(const struct feed *f, const struct filling *fill, struct change *c, s
 	}
 	line->merged_epoch = line->epoch;
 	line->merged = line->sequence;
+	TRY(line_gaps(r, f, fill, line));
 	TRY(CHANGE_ADD(c, FEED, line));
 	for (uint32_t i = 0; i < fill->gap_count; i++)
 		TRY(CHANGE_ADD(c, GAP, &fill->gaps[i]));
@@ -479,7 +482,7 @@ fill_commit(struct reception *r, struct feed *f)
 		return OK;
 	enum err e = join_flush(r, *place);
 	if (e == OK)
-		e = fill_lines(f, *place, &c, &line);
+		e = fill_lines(r, f, *place, &c, &line);
 	if (e == OK && (*place)->segment)
 		e = store_segment_commit_change(r->store, &(*place)->segment, &c);
 	else if (e == OK)
@@ -495,6 +498,7 @@ fill_commit(struct reception *r, struct feed *f)
 	fill_free(r, place);
 	feed_merged(f, &line);
 	r->emptied = true;
+	f->pressed = false;
 	return feed_recount(r, f);
 }
 
@@ -509,8 +513,9 @@ is_old(const struct reception *r, const struct feed *f, uint64_t now_ns)
 static bool
 wants_merging(const struct reception *r, const struct feed *f, uint64_t now_ns, bool force)
 {
-	return f->waiting > 0 && (force || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(r, f, now_ns) ||
-	                          (f->filling && (!caught_up(f) || fill_is_full(f->filling))));
+	return f->waiting > 0 &&
+	       (force || f->pressed || f->full >= SEGMENT_BLOCKS_MAX || f->waiting >= MERGE_BLOCKS_MAX || is_old(r, f, now_ns) ||
+	        (f->filling && (!caught_up(f) || fill_is_full(f->filling))));
 }
 
 /* Works on one feed until it is done, a segment is committed, or the time is over (*more). */
@@ -543,7 +548,7 @@ merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uin
 		return fail(e, "%s", kept);
 	}
 	full |= fill_is_full(f->filling);
-	if (!full && !force && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
+	if (!full && !force && !f->pressed && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
 		return OK; /* it stays open for what lands next */
 	*more = true;
 	return fill_commit(r, f);

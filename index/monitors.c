@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "base/when.h"
 #include "index/change.h"
+#include "index/feed.h"
 
 static struct catalogue *catalogue_of(struct store *s) { return archive_catalogue(store_archive(s)); }
 
@@ -291,7 +292,7 @@ ticket_named(struct catalogue *c, const char *name, bool *there)
 }
 
 enum err
-monitors_revoke(struct store *s, const char *name)
+monitors_revoke(struct store *s, const char *name, bool *code_only)
 {
 	struct monitor_row m = { .id = 0 };
 	bool ticket;
@@ -303,6 +304,7 @@ monitors_revoke(struct store *s, const char *name)
 	if (e == ERR_ABSENT)
 		e = ticket ? OK : absent(catalogue_of(s), name);
 	catalogue_end(catalogue_of(s));
+	*code_only = m.id == 0;
 	if (e == OK && ticket)
 		e = catalogue_update(catalogue_of(s), void_change, &(struct voiding){ name, when_now() });
 	if (e != OK || m.id == 0 || m.state == MONITOR_REVOKED)
@@ -339,12 +341,17 @@ static enum err
 vitals_monitors(struct catalogue *c, struct vitals *v)
 {
 	struct monitor_row m = { .id = 0 };
-	uint32_t count;
+	struct ticket_row t;
+	uint32_t count, codes = 0;
+	enum err e;
 	TRY(monitors_count(c, &count));
-	v->monitors = calloc(count + 1, sizeof *v->monitors);
+	for (bool first = true; (e = catalogue_next_ticket(c, first, &t)) == OK; first = false)
+		codes++;
+	if (e != END)
+		return e;
+	v->monitors = calloc(count + (size_t)codes + 1, sizeof *v->monitors);
 	if (v->monitors == NULL)
 		return fail(ERR_NOMEM, "no memory for the numbers of %u monitors", count);
-	enum err e;
 	while ((e = catalogue_next_monitor(c, &m)) == OK && v->monitor_count < count) {
 		struct vitals_monitor *n = &v->monitors[v->monitor_count++];
 		n->id = m.id;
@@ -353,6 +360,33 @@ vitals_monitors(struct catalogue *c, struct vitals *v)
 		snprintf(n->reason, sizeof n->reason, "%s", m.reason);
 	}
 	return e == END || e == OK ? OK : e;
+}
+
+/* Codes that wait, of monitors that were revoked and of names that are none yet. */
+static enum err
+vitals_codes(struct catalogue *c, struct vitals *v)
+{
+	uint64_t now_ns = when_now();
+	uint32_t enrolled = v->monitor_count;
+	struct ticket_row t;
+	enum err e;
+	for (bool first = true; (e = catalogue_next_ticket(c, first, &t)) == OK; first = false) {
+		struct vitals_monitor *m = v->monitors;
+		if (!ticket_holds(&t, now_ns))
+			continue;
+		while (m < v->monitors + enrolled && strcmp(m->name, t.name) != 0)
+			m++;
+		if (m == v->monitors + enrolled) {
+			if (v->monitor_count == VITALS_MONITORS_MAX)
+				break;
+			m = &v->monitors[v->monitor_count++];
+			m->id = VITALS_INVITED_ID + v->monitor_count;
+			m->state = VITALS_INVITED;
+			snprintf(m->name, sizeof m->name, "%.*s", (int)sizeof m->name - 1, t.name);
+		}
+		m->code_expires_ns = t.expires_ns;
+	}
+	return e == END ? OK : e;
 }
 
 /* feeder[stream]: the monitor that feeds it. */
@@ -370,11 +404,11 @@ vitals_feeds(struct catalogue *c, const struct vitals *v, struct vitals_monitor 
 		m->last_ns = row.last_ns > m->last_ns ? row.last_ns : m->last_ns;
 		m->parcels += row.parcels;
 		m->records += row.records;
-		m->lost_kernel += row.past_kernel + row.lost_kernel;
-		m->lost_interface += row.past_interface + row.lost_interface;
-		m->lost_spool += row.past_spool + row.lost_spool;
-		m->lost_policy += row.past_policy + row.lost_policy;
-		m->lost_archive += row.lost_archive;
+		feed_sum(&m->lost_kernel, feed_lost(&row, GAP_KERNEL));
+		feed_sum(&m->lost_interface, feed_lost(&row, GAP_INTERFACE));
+		feed_sum(&m->lost_spool, feed_lost(&row, GAP_SPOOL));
+		feed_sum(&m->lost_policy, feed_lost(&row, GAP_POLICY));
+		feed_sum(&m->lost_archive, feed_lost(&row, GAP_ARCHIVE));
 	}
 	return e == END ? OK : e;
 }
@@ -415,24 +449,20 @@ vitals_landed(struct catalogue *c, struct vitals *v, struct vitals_monitor *cons
 static enum err
 vitals_segments(struct catalogue *c, struct vitals *v, struct vitals_monitor *const *feeder)
 {
-	struct segment_row row = { .id = 0 };
+	struct stream_row stream = { .id = 0 };
+	struct catalogue_totals t;
 	enum err e;
-	while ((e = catalogue_next_segment(c, &row)) == OK) {
-		if (row.state != SEGMENT_LIVE)
-			continue;
-		v->segments++;
-		v->stored_records += row.records;
-		v->stored_bytes += row.file_bytes;
-		struct vitals_monitor *m = feeder_of(feeder, row.stream);
+	while ((e = catalogue_next_stream(c, &stream)) == OK) {
+		TRY(catalogue_sum(c, stream.id, &t));
+		v->streams++;
+		v->segments += t.segments;
+		v->stored_records += t.records - t.landed_records;
+		v->stored_bytes += t.file_bytes - t.landed_bytes;
+		struct vitals_monitor *m = feeder_of(feeder, stream.id);
 		if (m == NULL)
 			continue;
-		m->stored_records += row.records;
-		m->stored_bytes += row.file_bytes;
-	}
-	struct stream_row stream = { .id = 0 };
-	while (e == END && (e = catalogue_next_stream(c, &stream)) == OK) {
-		v->streams++;
-		e = END;
+		m->stored_records += t.records - t.landed_records;
+		m->stored_bytes += t.file_bytes - t.landed_bytes;
 	}
 	return e == END ? OK : e;
 }
@@ -445,6 +475,8 @@ monitors_vitals(struct catalogue *c, struct vitals *v)
 	enum err e = feeder ? OK : fail(ERR_NOMEM, "no memory for the numbers of monitors");
 	if (e == OK)
 		e = vitals_monitors(c, &fresh);
+	if (e == OK)
+		e = vitals_codes(c, &fresh);
 	if (e == OK)
 		e = vitals_feeds(c, &fresh, feeder);
 	if (e == OK)

@@ -31,8 +31,9 @@ enum err monitors_ticket(struct store *s, const char *name, uint64_t now_ns, uin
  * enrolled with (it did not get the answer) is told so again: OK, and nothing changes. */
 enum err monitors_enrol(struct store *s, const uint8_t code[TICKET_BYTES], const uint8_t noise_key[32],
                         const uint8_t sign_key[32], uint64_t now_ns, struct monitor_row *out);
-/* ERR_ABSENT: no such monitor (the sentence names the nearest). Idempotent. */
-enum err monitors_revoke(struct store *s, const char *name);
+/* Its codes are void then, too. *code_only: there was no monitor, only a code for one. ERR_ABSENT: not even that (the sentence
+ * names the nearest). Idempotent for a monitor. */
+enum err monitors_revoke(struct store *s, const char *name, bool *code_only);
 /* A monitor whose chain of parcels forked; reason is one sentence for the operator. */
 enum err monitors_quarantine(struct store *s, uint32_t id, const char *reason);
 
@@ -40,8 +41,9 @@ enum err monitors_quarantine(struct store *s, uint32_t id, const char *reason);
 enum err monitors_find(struct catalogue *c, const uint8_t noise_key[32], struct monitor_row *out);
 /* Makes v->monitors from the rows: number, name, state, reason, and what the archive has of each: seen_ns (of its last
  * parcel), last_ns, records, parcels, stored_*, landed_blocks, lost_*, gaps. The rest is zero, for who knows the sessions to fill
- * in, as are the server's numbers but stored_*, landed_*, segments and streams. One pass over all segments and landed parcels:
- * once a second is fine. ERR_NOMEM. v is the caller's to vitals_fini(). */
+ * in, as are the server's numbers but stored_*, landed_*, segments and streams. Behind the monitors come the names that have only
+ * a code: VITALS_INVITED. One pass over streams, gaps and landed
+ * parcels: once a second is fine. ERR_NOMEM. v is the caller's to vitals_fini(). */
 enum err monitors_vitals(struct catalogue *c, struct vitals *v);
 
 #endif

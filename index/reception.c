@@ -386,6 +386,23 @@ store_mark(struct store *s, uint32_t monitor, const char *stream, struct feed_ma
 	return OK;
 }
 
+enum err
+store_report(struct store *s, uint32_t monitor, const char *stream, const struct feed_report *report, bool *news)
+{
+	struct reception *r;
+	*news = false;
+	TRY(reception_of(s, &r));
+	struct feed *f = feed_known(r, monitor, stream);
+	if (!f || r->quota)
+		return OK; /* it will say so again */
+	TRY(gaps_room(&r->gaps, &r->gap_room, r->gap_count + FEED_GAPS_MAX));
+	uint32_t n = feed_report(&f->row, report, r->gaps + r->gap_count);
+	r->gap_count += n;
+	f->dirty |= n > 0;
+	*news = n > 0;
+	return OK;
+}
+
 uint64_t
 store_landing_bytes(const struct store *s)
 {
@@ -396,22 +413,29 @@ store_landing_bytes(const struct store *s)
 /* --- the group commit --- */
 
 static enum err
-group_change(struct catalogue *c, void *arg)
+put_landing(const struct reception *r, struct catalogue *c)
 {
-	struct reception *r = arg;
 	struct landing_row row = { .id = landing_name_of(r->landing)->id, .slot = r->landing_slot };
 	enum err e = catalogue_landing(c, row.id, &row);
 	if (e != OK && e != ERR_ABSENT)
 		return e;
 	row.bytes = landing_bytes(r->landing);
-	TRY(catalogue_put_landing(c, &row));
+	return catalogue_put_landing(c, &row);
+}
+
+static enum err
+group_change(struct catalogue *c, void *arg)
+{
+	struct reception *r = arg;
+	if (r->landed_count)
+		TRY(put_landing(r, c));
 	for (uint32_t i = 0; i < r->landed_count; i++)
 		TRY(catalogue_put_landed(c, &r->landed[i].row));
 	for (uint32_t i = 0; i < r->feed_count; i++)
 		if (r->feeds[i]->dirty)
 			TRY(catalogue_put_feed(c, &r->feeds[i]->row));
 	for (uint32_t i = 0; i < r->gap_count; i++)
-		TRY(catalogue_put_gap(c, &r->gaps[i]));
+		TRY(catalogue_add_gap(c, &r->gaps[i]));
 	return OK;
 }
 
@@ -421,7 +445,24 @@ group_end(struct reception *r)
 {
 	r->landed_count = r->gap_count = 0;
 	r->group_bytes = 0;
-	r->group_at = landing_bytes(r->landing);
+	r->group_at = r->landing ? landing_bytes(r->landing) : 0;
+}
+
+/* Whether the index is as it was before the group: a commit that failed late may have come through. */
+static bool
+group_is_absent(struct reception *r)
+{
+	struct feed_row row;
+	bool absent = catalogue_begin(catalogue_of(r)) == OK;
+	for (uint32_t i = 0; absent && i < r->feed_count; i++) {
+		const struct feed *f = r->feeds[i];
+		if (!f->dirty)
+			continue;
+		enum err e = catalogue_feed(catalogue_of(r), f->row.stream, false, &row);
+		absent = e == OK ? row_equal(ROW_KIND_FEED, &row, &f->durable) : e == ERR_ABSENT && f->durable.epoch == 0;
+	}
+	catalogue_end(catalogue_of(r));
+	return absent;
 }
 
 /* The disk is full: the file is cut back to where the group starts. Returns e with its sentence, or that the store stopped. */
@@ -429,16 +470,9 @@ static enum err
 group_take_back(struct reception *r, enum err e)
 {
 	char kept[ERR_TEXT_BYTES];
-	struct landing_row row = { 0 };
 	snprintf(kept, sizeof kept, "%s", err_text());
-	/* what the index says decides: a commit that failed late may have come through */
-	bool sure = e == ERR_FULL && catalogue_begin(catalogue_of(r)) == OK;
-	if (sure) {
-		enum err had = catalogue_landing(catalogue_of(r), landing_name_of(r->landing)->id, &row);
-		sure = had == ERR_ABSENT || (had == OK && row.bytes <= r->group_at);
-		catalogue_end(catalogue_of(r));
-	}
-	if (!sure || landing_cut(r->landing, r->group_at) != OK) {
+	bool sure = e == ERR_FULL && group_is_absent(r);
+	if (!sure || (r->landed_count && landing_cut(r->landing, r->group_at) != OK)) {
 		store_stop(r->store);
 		return fail(e == ERR_FULL ? ERR_IO : e, "%s", kept);
 	}
@@ -458,9 +492,9 @@ group_take_back(struct reception *r, enum err e)
 enum err
 group_commit(struct reception *r)
 {
-	if (r->landed_count == 0)
+	if (r->landed_count == 0 && r->gap_count == 0)
 		return OK;
-	enum err e = landing_sync(r->landing);
+	enum err e = r->landed_count ? landing_sync(r->landing) : OK;
 	if (e == OK)
 		e = catalogue_update(catalogue_of(r), group_change, r);
 	if (e != OK)

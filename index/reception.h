@@ -51,9 +51,17 @@ enum landing_answer {
  * parcels came already is taken, too. Errors stop as in store.h; ERR_FULL: the disk is, nothing of this parcel is kept, and
  * the store goes on; ERR_USAGE: a name that no stream can have; ERR_ABSENT: no such monitor; ERR_LIMIT: STREAMS_MAX. */
 enum err store_land(struct store *s, const struct arrival *a, enum landing_answer *answer, struct feed_mark *mark);
-/* Makes durable and visible what landed since the last call; the group commit. Nothing landed: nothing happens. ERR_FULL: not all
- * of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed before, by
- * store_land() and reception_tend(); a disk that was full then is told here. */
+/* What a monitor says of one of its streams beside its parcels: packets lost since the epoch began, as in a parcel. */
+struct feed_report {
+	uint64_t clock_ns; /* the monitor's */
+	uint64_t lost_kernel, lost_interface, lost_spool, lost_policy;
+};
+/* For a report of a monitor that has no parcel of the stream waiting: what it lost since its last one becomes gaps, durable after
+ * the next store_land_commit(). What is known is not counted again. *news: it said something new. Errors as store_land(). */
+enum err store_report(struct store *s, uint32_t monitor, const char *stream, const struct feed_report *report, bool *news);
+/* Makes durable and visible what landed or was reported since the last call; the group commit. Nothing was: nothing happens.
+ * ERR_FULL: not all of that is kept (acknowledge none of it; it comes again), and the store goes on. A group may be committed
+ * before, by store_land() and reception_tend(); a disk that was full then is told here. */
 enum err store_land_commit(struct store *s);
 /* Bytes landed since the last commit. */
 uint64_t store_landing_bytes(const struct store *s);
@@ -64,7 +72,8 @@ enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struc
 struct retention {
 	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
 	                           * future) are removed, stream by stream */
-	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
+	uint64_t stream_bytes;    /* stored bytes of a stream, landed blocks included: the oldest segments go first. When there is
+	                           * none yet, what landed is merged before its time, and goes then */
 	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
 	uint64_t merge_age_ns;    /* what landed waits so long to be merged, at most; 0: MERGE_AGE_NS */

@@ -14,7 +14,7 @@ struct merger; /* merge.c */
 struct filling {
 	struct store_segment *segment;  /* NULL until there is a block */
 	struct feed_row       state;    /* as of the last parcel in it */
-	struct gap_row       *gaps;     /* what these parcels told */
+	struct gap_row       *gaps;     /* what is missing for want of a parcel that could be read; at the commit all gaps */
 	uint32_t              gap_count, gap_room;
 	uint32_t              parcels;
 	struct frames        *join;     /* small blocks on their way into one; NULL until there is one */
@@ -27,6 +27,7 @@ struct feed {
 	struct feed_row merged;         /* as of the last parcel in a committed segment; all but stream and monitor zero: none */
 	char     name[STREAM_NAME_BYTES]; /* of the stream, as the monitor calls it */
 	bool     dirty;                 /* row is ahead of durable */
+	bool     pressed;               /* what waits alone is above the stream's limit: merge it, so that it can go */
 	uint32_t waiting, full;         /* committed parcels that are not merged, and those of them with full blocks */
 	uint64_t oldest_ns;             /* when the first of these came */
 	struct filling *ready, *filling;/* one that is full, then the one behind it; either may be NULL */

@@ -126,7 +126,7 @@ tail_parcel(struct tail *t, struct catalogue *c, const struct landing_entry *e, 
 	TRY(catalogue_put_landed(c, &row));
 	TRY(catalogue_put_feed(c, &feed));
 	for (uint32_t i = 0; i < n; i++)
-		TRY(catalogue_put_gap(c, &gaps[i]));
+		TRY(catalogue_add_gap(c, &gaps[i]));
 	t->parcels++;
 	return OK;
 }

@@ -97,6 +97,14 @@ retire_old(struct reception *r, const struct retention *limits, uint64_t now_ns,
 	return future ? store_retire(r->store, &row) : store_remove(r->store, row.stream, until_ns, &removal);
 }
 
+static void
+press(struct reception *r, uint32_t stream)
+{
+	for (uint32_t i = 0; i < r->feed_count; i++)
+		if (r->feeds[i]->row.stream == stream)
+			r->feeds[i]->pressed = true;
+}
+
 /* The oldest segment of the stream that is furthest above its limit; limits NULL: of the largest. END: none is above. */
 static enum err
 find_large(struct reception *r, const struct retention *limits, struct segment_row *oldest)
@@ -112,7 +120,11 @@ find_large(struct reception *r, const struct retention *limits, struct segment_r
 	while ((e = catalogue_next_stream(c, &stream)) == OK && (e = catalogue_sum(c, stream.id, &t)) == OK) {
 		if (limits && (e = limits_of(c, limits, stream.id, &age_ns, &bytes)) != OK)
 			break;
-		if ((limits && bytes == 0) || t.segments == 0 || t.file_bytes <= bytes || t.file_bytes - bytes <= most)
+		if ((limits && bytes == 0) || t.file_bytes <= bytes)
+			continue;
+		if (limits && t.segments == 0)
+			press(r, stream.id);
+		if (t.segments == 0 || t.file_bytes - bytes <= most)
 			continue;
 		most = t.file_bytes - bytes;
 		of = stream.id;

@@ -115,6 +115,13 @@ landed_is_sane(const struct landed_row *r)
 	        r->sampler < SAMPLER_COUNT_OF && r->first_ns <= r->last_ns);
 }
 
+static bool
+feed_is_sane(const struct feed_row *r)
+{
+	return r->stream != 0 && r->monitor != 0 && r->ahead_kernel <= r->lost_kernel && r->ahead_interface <= r->lost_interface &&
+	       r->ahead_spool <= r->lost_spool && r->ahead_policy <= r->lost_policy;
+}
+
 /* Values that a reader would stumble over. */
 static bool
 row_is_sane(enum row_kind kind, const void *row)
@@ -139,9 +146,9 @@ row_is_sane(enum row_kind kind, const void *row)
 	case ROW_KIND_LANDED:
 		return r->landed.stream != 0 && r->landed.landing != 0 && landed_is_sane(&r->landed);
 	case ROW_KIND_FEED:
-		return r->feed.stream != 0 && r->feed.monitor != 0;
+		return feed_is_sane(&r->feed);
 	case ROW_KIND_GAP:
-		return r->gap.stream != 0 && r->gap.cause >= GAP_KERNEL && r->gap.cause <= GAP_ARCHIVE &&
+		return r->gap.stream != 0 && r->gap.cause >= GAP_KERNEL && r->gap.cause < GAP_CAUSES &&
 		       r->gap.first_ns <= r->gap.last_ns;
 	default:
 		return true;
@@ -210,6 +217,13 @@ const char *
 row_word(enum row_kind kind)
 {
 	return table_of(kind)->word;
+}
+
+const char *
+gap_cause_name(enum gap_cause cause)
+{
+	static const char *const names[GAP_CAUSES] = { "?", "kernel", "interface", "spool", "policy", "archive" };
+	return cause < GAP_CAUSES ? names[cause] : names[0];
 }
 
 bool

@@ -38,6 +38,7 @@ enum gap_cause {
 	GAP_SPOOL = 3,     /* dropped from the monitor's spool, or for want of room in it */
 	GAP_POLICY = 4,    /* left out on purpose: sampling, shedding */
 	GAP_ARCHIVE = 5,   /* received, but damaged here before they were merged into a segment */
+	GAP_CAUSES,
 };
 
 enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTINED = 2 };
@@ -157,12 +158,17 @@ enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTI
 	F(le64, lost_interface, "dropped by the interface")                                     \
 	F(le64, lost_spool, "dropped from the spool")                                           \
 	F(le64, lost_policy, "left out on purpose")                                             \
+	F(le64, ahead_kernel, "of these, not in parcels' counters yet: told by a report")   \
+	F(le64, ahead_interface, "not in parcels' counters yet")                                \
+	F(le64, ahead_spool, "not in parcels' counters yet: told by a report or a loss parcel") \
+	F(le64, ahead_policy, "not in parcels' counters yet")                                   \
 	F(le64, lost_archive, "of all epochs: received, but damaged before they were merged")
 
 #define ROW_GAP(F)                                                                              \
 	F(le32, stream, "stream number")                                                        \
 	F(le64, epoch, "of the parcel that told")                                               \
-	F(le64, sequence, "of the parcel that told; of the last of several that follow on each other") \
+	F(le64, sequence, "of the parcel that told; of the last of several that follow on each other; told by a report: of the " \
+	                  "parcel that comes next") \
 	F(u8, cause, "enum gap_cause")                                                          \
 	F(le64, first_ns, "they are missing between this time")                                 \
 	F(le64, last_ns, "and this")                                                            \
@@ -221,6 +227,8 @@ bool        row_is_monitor_name(const char *name);
 bool        row_in_manifest(enum row_kind kind);
 /* The name of the kind ("segment"). */
 const char *row_word(enum row_kind kind);
+/* "kernel", "interface", "spool", "policy", "archive". */
+const char *gap_cause_name(enum gap_cause cause);
 /* By name; false when there is none. */
 bool        row_kind_of(enum row_kind *kind, const char *word, size_t n);
 /* Text without the word; returns its length, less than ROW_TEXT_MAX. */

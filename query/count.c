@@ -1,5 +1,7 @@
 #include "query/count.h"
 
+#include <math.h>
+
 struct counting {
 	const struct scan_sink *how;
 	struct count *total;
@@ -24,12 +26,31 @@ sum_chosen(const uint32_t *v, const uint8_t *chosen, uint32_t n)
 	return s;
 }
 
+static uint64_t
+product(uint64_t a, uint64_t b)
+{
+	uint64_t p;
+	return __builtin_mul_overflow(a, b, &p) ? UINT64_MAX : p;
+}
+
+static void
+add(uint64_t *sum, uint64_t n)
+{
+	*sum = n > UINT64_MAX - *sum ? UINT64_MAX : *sum + n;
+}
+
+double
+count_error(const struct count *c)
+{
+	return 1.96 * sqrt(c->variance);
+}
+
 static enum err
 prepare(void *arg, unsigned worker, const struct scan_block *b)
 {
 	struct counting *c = arg;
 	struct count *out = &c->of[worker];
-	*out = (struct count){ b->selected, 0 };
+	*out = (struct count){ .packets = b->selected };
 	if (!b->batch) {
 		out->wire_bytes = b->info->wire_bytes;
 		return OK;
@@ -48,10 +69,18 @@ prepare(void *arg, unsigned worker, const struct scan_block *b)
 static enum err
 deliver(void *arg, unsigned worker, const struct scan_block *b)
 {
-	(void)b;
 	struct counting *c = arg;
-	c->total->packets += c->of[worker].packets;
-	c->total->wire_bytes += c->of[worker].wire_bytes;
+	const struct count *of = &c->of[worker];
+	uint32_t rate = b->info->sampled;
+	c->total->packets += of->packets;
+	c->total->wire_bytes += of->wire_bytes;
+	add(&c->total->estimated_packets, product(of->packets, rate));
+	add(&c->total->estimated_bytes, product(of->wire_bytes, rate));
+	if (rate > 1) {
+		c->total->sampled += of->packets;
+		c->total->variance += (double)of->packets * rate * (rate - 1.0);
+		c->total->by_flow |= b->info->sampler == SAMPLER_FLOW;
+	}
 	return OK;
 }
 

@@ -25,6 +25,7 @@ struct plan {
 	uint64_t records, records_passed; /* of all candidates; of those before next */
 	struct span narrowed;
 	struct plan_counts counts;
+	struct losses losses;
 	struct landed_files landings;
 };
 
@@ -197,6 +198,7 @@ find_all(struct plan *p, struct catalogue *c, bool final)
 		uint32_t first = p->candidate_count;
 		TRY(find_segments(p, c, i));
 		TRY(find_landed(p, i, first, final));
+		TRY(losses_find(c, p->streams[i].id, &p->request.span, &p->losses));
 	}
 	return OK;
 }
@@ -212,6 +214,7 @@ forget_all(struct plan *p)
 	p->candidate_count = 0;
 	p->stream_count = 0;
 	p->counts = (struct plan_counts){ 0 };
+	p->losses = (struct losses){ 0 };
 }
 
 enum err
@@ -272,6 +275,12 @@ const struct plan_counts *
 plan_counts(const struct plan *p)
 {
 	return &p->counts;
+}
+
+const struct losses *
+plan_losses(const struct plan *p)
+{
+	return &p->losses;
 }
 
 void

@@ -17,6 +17,7 @@
 #include "base/when.h"
 #include "index/archive_dir.h"
 #include "query/filter.h"
+#include "query/losses.h"
 
 /* What is asked for. All borrowed. */
 struct request {
@@ -70,6 +71,8 @@ const struct view *plan_view(const struct plan *p);
 enum err plan_next(struct plan *p, struct plan_segment **out);
 void     plan_release(struct plan *p, struct plan_segment **s);
 const struct plan_counts *plan_counts(const struct plan *p);
+/* What is missing in the range of the request, in the snapshot of the plan. */
+const struct losses *plan_losses(const struct plan *p);
 /* How many of the streams have segments to look at. */
 unsigned plan_streams_used(const struct plan *p);
 /* The time from the first to behind the last record that may be selected, as the catalogue knows it; false: none. */

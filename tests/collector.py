@@ -7,7 +7,9 @@ and PyNaCl (Debian: python3-nacl). It stores every frame whole and keeps its spo
     collector.py FOLDER spool STREAM FILE.pcap      only the first half of that
     collector.py FOLDER send STREAM                 only the second
     collector.py FOLDER drop STREAM COUNT           drops the COUNT oldest parcels of the spool, as a loss
-Options (before FOLDER): --records N in a block; --stop-after N: end without goodbye after N parcels of this run were sent.
+    collector.py FOLDER lose STREAM COUNT           counts COUNT packets as dropped by the kernel
+Options (before FOLDER): --records N in a block; --sample N: one in N frames, at random; --stop-after N: end without goodbye after
+N parcels of this run were sent.
 Exit codes: 0 ok, 1 error, 4 refused."""
 import argparse
 import array
@@ -16,6 +18,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import select
 import socket
 import struct
@@ -393,11 +396,11 @@ def simplest_chunks(linktype, frames):
     }
 
 
-def make_block(linktype, frames):
-    """The sealed block and its key."""
+def make_block(linktype, frames, rate=1):
+    """The sealed block and its key. rate: these were chosen at random, one in so many."""
     key, chunks = os.urandom(32), simplest_chunks(linktype, frames)
     size = 24 + sum(8 + len(data) + 16 for data in chunks.values())
-    header = struct.pack("<4sBBHIIII", b"BLK1", 3, 1, len(chunks), len(frames), size, 1, 0)
+    header = struct.pack("<4sBBHIIII", b"BLK1", 3, 1, len(chunks), len(frames), size, rate, 2 if rate > 1 else 0)
     table = b"".join(struct.pack("<II", number, len(data) + 16) for number, data in chunks.items())
     seal = bindings.crypto_aead_chacha20poly1305_ietf_encrypt
     sealed = b"".join(seal(data, header, struct.pack("<III", number, 0, 0), key) for number, data in chunks.items())
@@ -444,7 +447,7 @@ class Spool:
             self.begin(time.time_ns())
 
     def begin(self, epoch):
-        self.chain = {"epoch": epoch, "sequence": 0, "previous": bytes(32).hex(), "lost": 0}
+        self.chain = {"epoch": epoch, "sequence": 0, "previous": bytes(32).hex(), "packets": 0, "lost": 0, "kernel": 0, "policy": 0}
         self.save()
 
     def save(self):
@@ -470,22 +473,22 @@ class Spool:
         name = self.stream.encode()
         values = dict.fromkeys(FIELDS, 0)
         values.update(magic=b"PRCL", version=1, name_bytes=len(name), archive=self.identity.archive, epoch=c["epoch"],
-                      monitor=bytes(self.identity.signer.verify_key), made_ns=time.time_ns(), lost_spool=c["lost"], source=bytes(32),
-                      sealed_key=bytes(80), block_bytes=len(block))
+                      monitor=bytes(self.identity.signer.verify_key), made_ns=time.time_ns(), lost_spool=c["lost"],
+                      lost_kernel=c["kernel"], lost_policy=c["policy"], source=bytes(32), sealed_key=bytes(80), block_bytes=len(block))
         values.update(fields)
         front = HEADER.pack(*(values[f] for f in FIELDS)) + name
         return front + self.identity.signer.sign(front).signature + block
 
-    def add(self, linktype, frames):
+    def add(self, linktype, frames, rate):
         """Durable before anybody may send it; the chain after the parcel: one without the other is made anew."""
-        block, key = make_block(linktype, frames)
+        block, key = make_block(linktype, frames, rate)
         times = [f[0] for f in frames]
         c = self.chain
         parcel = self.sign({"kind": 1, "sequence": c["sequence"] + 1, "previous": bytes.fromhex(c["previous"]), "records": len(frames),
                             "first_ns": min(times), "last_ns": max(times), "captured_bytes": sum(len(f[2]) for f in frames),
                             "hash": blake(block), "sealed_key": SealedBox(PublicKey(self.identity.ingest)).encrypt(key)}, block)
         write_durably(self.path(c["sequence"] + 1), parcel)
-        self.chain = dict(c, sequence=c["sequence"] + 1, previous=parcel_hash(parcel).hex())
+        self.chain = dict(c, sequence=c["sequence"] + 1, previous=parcel_hash(parcel).hex(), packets=c["packets"] + len(frames))
         self.save()
 
     def drop(self, count):
@@ -583,7 +586,9 @@ def send(identity, stream, stop_after):
             raise Refused(f"{REFUSALS[code]}: {sentence}")
         else:
             raise Trouble(f"message {kind} where it does not belong")
-    c.say(REPORT, text(stream) + struct.pack("<QQQQQQQQI", time.time_ns(), 0, 0, 0, 0, 0, spool.chain["lost"], 0, 1))
+    chain = spool.chain
+    c.say(REPORT, text(stream) + struct.pack("<QQQQQQQQI", time.time_ns(), 0, 0, chain["packets"], chain["kernel"], 0, chain["lost"],
+                                              chain["policy"], 1))
     c.say(BYE)
     try:
         while c.hear(10):
@@ -610,8 +615,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--records", type=int, default=RECORDS_MAX)
     p.add_argument("--stop-after", type=int, default=0)
+    p.add_argument("--sample", type=int, default=1)
     p.add_argument("folder")
-    p.add_argument("verb", choices=["enrol", "push", "spool", "send", "drop"])
+    p.add_argument("verb", choices=["enrol", "push", "spool", "send", "drop", "lose"])
     p.add_argument("rest", nargs="*")
     a = p.parse_args()
     if a.verb == "enrol":
@@ -621,11 +627,17 @@ def main():
     if a.verb in ("push", "spool"):
         linktype, frames = read_pcap(a.rest[1])
         spool = Spool(identity, a.rest[0])
-        for block in blocks_of(frames, a.records):
-            spool.add(linktype, block)
-        print(f"{len(frames)} frames in the spool, {len(spool.numbers())} parcels")
+        chosen = [f for f in frames if a.sample == 1 or random.randrange(a.sample) == 0]
+        spool.chain["policy"] += len(frames) - len(chosen)
+        for block in blocks_of(chosen, a.records):
+            spool.add(linktype, block, a.sample)
+        print(f"{len(chosen)} frames in the spool, {len(spool.numbers())} parcels")
     if a.verb == "drop":
         Spool(identity, a.rest[0]).drop(int(a.rest[1]))
+    if a.verb == "lose":
+        spool = Spool(identity, a.rest[0])
+        spool.chain["kernel"] += int(a.rest[1])
+        spool.save()
     if a.verb in ("push", "send"):
         send(identity, a.rest[0], a.stop_after)
 

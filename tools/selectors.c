@@ -12,6 +12,7 @@ selected_open(struct selected *s, const struct given *g, const char *verb)
 	const char *const *streams = NULL;
 	*s = (struct selected){ .jobs = (unsigned)given_count(g, "jobs", 0), .verb = verb, .quiet = given_flag(g, "quiet") };
 	unsigned n = given_list(g, "stream", &streams);
+	s->streams = n > 0;
 	TRY(span_parse(&s->span, given_text(g, "from", NULL), given_text(g, "until", NULL), when_now()));
 	enum err e = filter_open(&s->filter, given_text(g, "filter", NULL), NULL);
 	if (e == ERR_LIMIT)
@@ -91,9 +92,58 @@ selected_step(void *arg, uint64_t blocks, uint64_t records)
 	progress_step(&s->progress, done, records);
 }
 
+void
+selected_losses_json(const struct selected *s, struct json *j)
+{
+	const struct losses *l = plan_losses(s->plan);
+	json_object(j, "gaps");
+	json_u64(j, "count", l->gaps);
+	json_u64(j, "packets", l->packets);
+	for (enum gap_cause cause = GAP_KERNEL; cause < GAP_CAUSES; cause++)
+		json_u64(j, gap_cause_name(cause), l->by_cause[cause]);
+	json_end(j);
+}
+
+/* As the shell wants it, from the options that this verb was given. */
+static void
+print_ls_gaps(const struct selected *s)
+{
+	char when[WHEN_TEXT_BYTES], name[STREAM_NAME_BYTES];
+	const struct plan_stream *streams;
+	unsigned n = plan_streams(s->plan, &streams);
+	fputs("`atoll ls gaps", stderr);
+	for (unsigned i = 0; i < n && s->streams; i++)
+		fprintf(stderr, " -s %s", human_text(name, sizeof name, streams[i].name));
+	if (s->span.from_ns != 0)
+		when_format(when, s->span.from_ns), fprintf(stderr, " --from %s", when);
+	if (s->span.until_ns != UINT64_MAX)
+		when_format(when, s->span.until_ns), fprintf(stderr, " --until %s", when);
+	fputs("` lists them\n", stderr);
+}
+
+static void
+warn_of_losses(const struct selected *s)
+{
+	const struct losses *l = plan_losses(s->plan);
+	char text[HUMAN_BYTES];
+	const char *between = "";
+	if (l->gaps == 0)
+		return;
+	fprintf(stderr, "atoll %s: warning: %s gap%s in the range: ", s->verb, human_count(text, l->gaps), l->gaps == 1 ? "" : "s");
+	fprintf(stderr, "%s packets lost (", human_count(text, l->packets));
+	for (enum gap_cause cause = GAP_KERNEL; cause < GAP_CAUSES; cause++)
+		if (l->by_cause[cause]) {
+			fprintf(stderr, "%s%s %s", between, gap_cause_name(cause), human_count(text, l->by_cause[cause]));
+			between = ", ";
+		}
+	fputs("); ", stderr);
+	print_ls_gaps(s);
+}
+
 enum err
 selected_outcome(const struct selected *s, bool found)
 {
+	warn_of_losses(s);
 	uint64_t missing = plan_counts(s->plan)->segments_missing;
 	if (s->counts.damaged || missing)
 		return fail(ERR_PARTIAL,

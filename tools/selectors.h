@@ -27,7 +27,7 @@ struct selected {
 	unsigned notices;
 	char last_notice[ERR_TEXT_BYTES];
 	struct progress progress;
-	bool quiet;
+	bool quiet, streams;           /* streams: some were named */
 	const char *verb;
 };
 
@@ -39,9 +39,12 @@ void     selected_echo(const struct selected *s);
 /* For the sinks, arg: struct selected. A sentence on stderr (NOTICES_MAX of them); the progress line. */
 void     selected_notice(void *arg, const char *sentence);
 void     selected_step(void *arg, uint64_t blocks, uint64_t records);
-/* ERR_PARTIAL with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */
+/* After the answer: a warning on stderr when something is missing in the range, which the archive never had. Then ERR_PARTIAL
+ * with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */
 enum err selected_outcome(const struct selected *s, bool found);
 /* "from" and "until" as RFC 3339, null where open. */
 void     selected_json(const struct selected *s, struct json *j);
+/* "gaps": what is missing in the range, by cause. */
+void     selected_losses_json(const struct selected *s, struct json *j);
 
 #endif

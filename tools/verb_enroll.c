@@ -12,6 +12,7 @@
 #include "tools/verbs.h"
 
 #define TTL_DEFAULT "15m"
+#define HOST_BYTES  257u
 #define URL_BYTES   320u
 
 /* Of the archive itself: no server has it open. */
@@ -32,7 +33,7 @@ ticket_local(const struct given *g, const char *dir, const char *name, uint64_t 
 }
 
 static enum err
-ticket_get(const struct given *g, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns)
+ticket_get(const struct given *g, const char *name, uint64_t ttl_ns, struct ticket *t, uint64_t *expires_ns, unsigned *port)
 {
 	const char *dir;
 	int fd;
@@ -40,39 +41,49 @@ ticket_get(const struct given *g, const char *name, uint64_t ttl_ns, struct tick
 	enum err e = control_dial(&fd, dir);
 	if (e == END)
 		return ticket_local(g, dir, name, ttl_ns, t, expires_ns);
-	return e == OK ? control_ask_ticket(&fd, name, ttl_ns, t, expires_ns) : e;
+	return e == OK ? control_ask_ticket(&fd, name, ttl_ns, t, expires_ns, port) : e;
 }
 
-/* atoll://HOST:PORT, the port as configured unless --host has one. */
+/* What --host says, or the system's name. */
 static enum err
-url_make(const struct given *g, char url[URL_BYTES])
+host_get(const struct given *g, char host[HOST_BYTES])
 {
-	struct config *config = NULL;
 	char system[HOST_NAME_MAX + 1] = "";
-	const char *host = given_text(g, "host", NULL);
-	TRY(config_load(&config, given_text(g, "config", NULL), environ, NULL, NULL));
-	unsigned port = config->server_listen.port ? config->server_listen.port : WIRE_PORT;
-	config_close(&config);
-	if (host == NULL) {
-		if (gethostname(system, sizeof system - 1) < 0)
-			return fail_errno("host name");
-		host = system;
-	}
-	size_t n = strlen(host), colons = 0;
-	for (const char *at = host; *at; at++) {
-		colons += *at == ':';
+	if (gethostname(system, sizeof system - 1) < 0)
+		return fail_errno("host name");
+	if (snprintf(host, HOST_BYTES, "%s", given_text(g, "host", system)) >= (int)HOST_BYTES)
+		*host = 0;
+	size_t n = strlen(host);
+	for (const char *at = host; *at; at++)
 		if ((unsigned char)*at <= ' ' || *at == '/' || *at == 0x7f || strchr("'\"\\$`;&|<>()*?#", *at))
 			n = 0;
-	}
-	if (n == 0 || n > 256)
-		return fail(ERR_USAGE, "--host wants the name or the address by which the monitor reaches this machine");
+	return n ? OK : fail(ERR_USAGE, "--host wants the name or the address by which the monitor reaches this machine");
+}
+
+/* Where the server listens when it does not run. */
+static enum err
+port_configured(const struct given *g, unsigned *port)
+{
+	struct config *config = NULL;
+	TRY(config_load(&config, given_text(g, "config", NULL), environ, NULL, NULL));
+	*port = config->server_listen.port ? config->server_listen.port : WIRE_PORT;
+	config_close(&config);
+	return OK;
+}
+
+/* atoll://HOST:PORT; port unless the host has one. */
+static void
+url_make(const char *host, unsigned port, char url[URL_BYTES])
+{
+	size_t n = strlen(host), colons = 0;
+	for (const char *at = host; *at; at++)
+		colons += *at == ':';
 	bool bare6 = colons > 1 && host[0] != '[';
 	bool has_port = host[0] == '[' ? host[n - 1] != ']' : colons == 1;
 	if (has_port)
 		snprintf(url, URL_BYTES, "atoll://%s", host);
 	else
 		snprintf(url, URL_BYTES, bare6 ? "atoll://[%s]:%u" : "atoll://%s:%u", host, port);
-	return OK;
 }
 
 static enum err
@@ -95,14 +106,17 @@ run(const struct given *g)
 	const char *const *arguments;
 	struct ticket t;
 	uint64_t ttl_ns, expires_ns;
-	char url[URL_BYTES], command[URL_BYTES + TICKET_CODE_CHARS + 64], code[TICKET_CODE_CHARS + 1];
+	unsigned configured, port = 0;
+	char host[HOST_BYTES], url[URL_BYTES], command[URL_BYTES + TICKET_CODE_CHARS + 64], code[TICKET_CODE_CHARS + 1];
 	char key[KEY_FINGERPRINT_CHARS + 1], when[WHEN_TEXT_BYTES];
 	given_arguments(g, &arguments);
 	TRY(duration_parse(&ttl_ns, given_text(g, "ttl", TTL_DEFAULT), "--ttl"));
 	if (ttl_ns == 0 || ttl_ns > TICKET_TTL_NS_MAX)
 		return fail(ERR_USAGE, "--ttl: from 1s to 30d");
-	TRY(url_make(g, url));
-	TRY(ticket_get(g, arguments[0], ttl_ns, &t, &expires_ns));
+	TRY(host_get(g, host));
+	TRY(port_configured(g, &configured));
+	TRY(ticket_get(g, arguments[0], ttl_ns, &t, &expires_ns, &port));
+	url_make(host, port ? port : configured, url);
 	ticket_format(code, &t);
 	ticket_fingerprint(key, t.archive);
 	snprintf(command, sizeof command, "atoll-collect enroll %s %s", url, code);
@@ -141,7 +155,9 @@ const struct verb verb_enroll = {
 	.most = 1,
 	.options = { options },
 	.details = "NAME: 1 to 63 of a-z A-Z 0-9 . _ -; its streams are called NAME/STREAM. A revoked or quarantined monitor is\n"
-	           "enrolled again in the same way, under its old name. A new code voids the one before for the same name. With\n"
+	           "enrolled again in the same way, under its old name. The port is that of the running server, or as configured, unless\n"
+	           "--host has one. `atoll monitors` lists codes that wait, `atoll revoke` withdraws one.\n"
+	           "A new code voids the one before for the same name. With\n"
 	           "--quiet only the code is printed. Works beside a running server, as root or as its user. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,

@@ -70,6 +70,7 @@ report(const struct selected *s, const char *path, uint64_t packets, uint64_t by
 		json_text(&j, "file", path);
 		json_u64(&j, "packets", packets);
 		json_u64(&j, "bytes", bytes);
+		selected_losses_json(s, &j);
 		json_u64(&j, "segments_missing", plan_counts(s->plan)->segments_missing);
 		json_u64(&j, "damaged", s->counts.damaged);
 		json_end(&j);
@@ -162,7 +163,8 @@ const struct verb verb_export = {
 	           "together, some million packets; the one that starts earlier first) and within it as they were captured; when\n"
 	           "several streams have packets in the range, strictly in order of time. pcap holds one link type; pcapng\n"
 	           "any, with an interface for each stream and link type. The file appears under its name when\n"
-	           "it is complete: a new one for its owner only (mode 0600), one that replaces another with the mode of that.",
+	           "it is complete: a new one for its owner only (mode 0600), one that replaces another with the mode of that.\n"
+	           "What was lost before it came to the archive (`atoll ls gaps`) is a warning on standard error, and the exit code 0.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR export --raw -f \"host 10.0.0.1\" -o host.pcap", "all packets of one host" },
 		{ "atoll -A DIR export --raw --from 2026-11-01 --until 2026-11-02 -o day.pcapng", "one day of all streams" },

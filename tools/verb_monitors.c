@@ -44,6 +44,8 @@ state_name(const struct vitals_monitor *m)
 		return m->connected ? "connected" : "enrolled";
 	case MONITOR_REVOKED:
 		return "revoked";
+	case VITALS_INVITED:
+		return "invited";
 	default:
 		return "quarantined";
 	}
@@ -73,6 +75,7 @@ monitor_json(struct json *j, const struct vitals_monitor *m, bool running)
 		json_bool(j, "connected", m->connected);
 	else
 		json_null(j, "connected");
+	report_time(j, "code_expires", m->code_expires_ns, m->code_expires_ns > 0);
 	report_time(j, "last_seen", m->seen_ns, m->seen_ns > 0);
 	report_time(j, "last_record", m->last_ns, m->last_ns > 0);
 	bool heard = running && m->seen_ns > 0;
@@ -147,6 +150,16 @@ cells_fill(struct cells *c, const struct vitals_monitor *m, bool running)
 		snprintf(c->sampled, sizeof c->sampled, "all");
 }
 
+static void
+print_code(const struct vitals_monitor *m)
+{
+	char when[WHEN_TEXT_BYTES];
+	if (m->code_expires_ns == 0)
+		return;
+	when_format(when, m->code_expires_ns);
+	printf("%s: a code waits until %.19sZ; atoll revoke %s withdraws it\n", m->name, when, m->name);
+}
+
 static enum err
 print_table(const struct vitals *v, bool running)
 {
@@ -164,6 +177,8 @@ print_table(const struct vitals *v, bool running)
 	}
 	enum err closed = table_close(&t);
 	char shown[VITALS_REASON_BYTES];
+	for (uint32_t i = 0; e == OK && i < v->monitor_count; i++)
+		print_code(&v->monitors[i]);
 	for (uint32_t i = 0; e == OK && i < v->monitor_count; i++)
 		if (v->monitors[i].reason[0])
 			printf("%s: %s\n", v->monitors[i].name, human_text(shown, sizeof shown, v->monitors[i].reason));
@@ -195,7 +210,8 @@ const struct verb verb_monitors = {
 	.arguments = "",
 	.details = "lag: from capture (or reading a file) to commit, of the last parcel. clock: the monitor's minus this\n"
 	           "machine's. 1 in: it sends one packet in so many. lost: packets, by cause, as the monitor counts them (policy:\n"
-	           "sampling; archive: received, but damaged). What only a running server knows is \"-\" without one. JSON: docs/json.md.",
+	           "sampling; archive: received, but damaged); ls gaps says when. invited: it\n"
+	           "has a code and did not enrol yet. What only a running server knows is \"-\" without one. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

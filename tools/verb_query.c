@@ -144,6 +144,18 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 
 /* --- count --- */
 
+static void
+print_count(const struct count *c)
+{
+	printf("%llu packets, %llu bytes\n", (unsigned long long)c->packets, (unsigned long long)c->wire_bytes);
+	if (c->sampled == 0)
+		return;
+	printf("sampled: these stand for about %llu packets", (unsigned long long)c->estimated_packets);
+	if (!c->by_flow)
+		printf(" (+-%.0f)", count_error(c));
+	printf(", %llu bytes%s\n", (unsigned long long)c->estimated_bytes, c->by_flow ? " (by flow: how near is not known)" : "");
+}
+
 static enum err
 run_count(struct selected *s, bool as_json)
 {
@@ -158,13 +170,21 @@ run_count(struct selected *s, bool as_json)
 		selected_json(s, &j);
 		json_u64(&j, "packets", count.packets);
 		json_u64(&j, "wire_bytes", count.wire_bytes);
+		json_u64(&j, "sampled_packets", count.sampled);
+		json_u64(&j, "estimated_packets", count.estimated_packets);
+		if (count.by_flow)
+			json_null(&j, "estimated_packets_error");
+		else
+			json_real(&j, "estimated_packets_error", count_error(&count));
+		json_u64(&j, "estimated_bytes", count.estimated_bytes);
+		selected_losses_json(s, &j);
 		json_u64(&j, "bytes_read", s->counts.bytes_read);
 		json_u64(&j, "segments_missing", p->segments_missing);
 		json_u64(&j, "damaged", s->counts.damaged);
 		json_end(&j);
 		TRY(json_finish(&j, "standard output"));
 	} else {
-		printf("%llu packets, %llu bytes\n", (unsigned long long)count.packets, (unsigned long long)count.wire_bytes);
+		print_count(&count);
 	}
 	return selected_outcome(s, count.packets > 0);
 }
@@ -220,6 +240,7 @@ explain_json(const struct selected *s, const struct explained *x)
 	json_u64(&j, "blocks_to_read", p->blocks_left - x->whole);
 	json_u64(&j, "packets_to_look_at", p->records_left);
 	json_u64(&j, "bytes_to_read", x->bytes);
+	selected_losses_json(s, &j);
 	json_end(&j);
 }
 
@@ -325,7 +346,10 @@ const struct verb verb_query = {
 	.details = "The filter is pcap-filter syntax with tcpdump's answers. The range is half open: [from, until). Packets of one\n"
 	           "stream come segment by segment, as they were captured; when several streams have packets in the range, strictly\n"
 	           "in order of time. The columns of csv and ndjson are those of docs/format.md. The exit code is 5 when nothing\n"
-	           "was found, 3 when something could not be read.",
+	           "was found, 3 when something could not be read. What was lost before it came to the archive (`atoll ls gaps`) is\n"
+	           "a warning on standard error and does not change the exit code: the answer is all that there is. --count of\n"
+	           "sampled packets also says how many they stand for: each times its rate, +- 1.96 sqrt(sum n N (N-1)), which holds\n"
+	           "in 95 of 100 cases for packets sampled at random. Of sampled flows the estimate varies more, and none is said.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR query --filter \"host 10.0.0.1 and tcp port 443\" --limit 20", "twenty packets of one host" },
 		{ "atoll -A DIR query --from now-6h --count", "packets and bytes of the last six hours" },

@@ -6,11 +6,11 @@
 #include "tools/verbs.h"
 
 static enum err
-revoke_local(const struct given *g, const char *dir, const char *name)
+revoke_local(const struct given *g, const char *dir, const char *name, bool *code_only)
 {
 	struct store *s = NULL;
 	TRY(store_open(&s, dir, given_text(g, "key-file", NULL)));
-	enum err e = monitors_revoke(s, name);
+	enum err e = monitors_revoke(s, name, code_only);
 	store_close(&s);
 	return e;
 }
@@ -20,26 +20,30 @@ run(const struct given *g)
 {
 	const char *const *arguments, *dir;
 	char shown[64];
+	bool code_only;
 	int fd;
 	given_arguments(g, &arguments);
 	TRY(given_archive_dir(&dir, g));
 	enum err e = control_dial(&fd, dir);
 	bool running = e == OK;
 	if (e == END)
-		e = revoke_local(g, dir, arguments[0]);
+		e = revoke_local(g, dir, arguments[0], &code_only);
 	else if (e == OK)
-		e = control_ask_revoke(&fd, arguments[0]);
+		e = control_ask_revoke(&fd, arguments[0], &code_only);
 	if (e != OK)
 		return e;
 	if (given_flag(g, "json")) {
 		struct json j = report_json();
 		json_text(&j, "monitor", arguments[0]);
-		json_text(&j, "state", "revoked");
+		json_text(&j, "state", code_only ? "withdrawn" : "revoked");
 		json_end(&j);
 		return json_finish(&j, "standard output");
 	}
-	if (!given_flag(g, "quiet"))
-		printf("%s is revoked%s; what it sent stays\n", human_text(shown, sizeof shown, arguments[0]),
+	human_text(shown, sizeof shown, arguments[0]);
+	if (code_only && !given_flag(g, "quiet"))
+		printf("the code for %s is withdrawn: no monitor has enrolled with it\n", shown);
+	else if (!given_flag(g, "quiet"))
+		printf("%s is revoked%s; what it sent stays\n", shown,
 		       running ? ", its session ends now" : "");
 	return OK;
 }
@@ -56,8 +60,8 @@ const struct verb verb_revoke = {
 	.arguments = "NAME",
 	.least = 1,
 	.most = 1,
-	.details = "Ends its session at once when a server is running, and voids a code that waits for it. What it sent stays. Revoking\n"
-	           "it again does nothing. JSON: docs/json.md.",
+	.details = "Ends its session at once when a server is running, and voids a code that waits for it; of a name that has only a\n"
+	           "code it withdraws that. What it sent stays. Revoking it again does nothing. JSON: docs/json.md.",
 	.examples = examples,
 	.run = run,
 };

@@ -129,6 +129,7 @@ settings_read(struct server *s, const struct given *g)
 	else if (e == OK && metrics)
 		e = address_parse(&s->metrics, metrics, "metrics");
 	s->gate.store = s->http.store = ROLE_STORE;
+	s->keeper.port = s->listen.port;
 	s->keeper.ingest = ROLE_INGEST;
 	s->keeper.http = ROLE_HTTP;
 	s->gate.no_sandbox = s->keeper.no_sandbox = s->http.no_sandbox = given_flag(g, "no-sandbox");

@@ -38,6 +38,8 @@ print_json(const struct totals *t)
 		json_real(&j, "bytes_per_packet", t->bytes_per_packet);
 	else
 		json_null(&j, "bytes_per_packet");
+	json_u64(&j, "missing_packets", s->missing);
+	json_bool(&j, "sampled", s->left_out > 0);
 	json_u64(&j, "landed_records", s->landed_records);
 	json_u64(&j, "landed_bytes", s->landed_bytes);
 	json_u64(&j, "segments", s->segments);
@@ -62,6 +64,9 @@ print_text(const struct totals *t)
 		printf("bytes per packet  %.2f\n", t->bytes_per_packet);
 	if (s->landed_records > 0)
 		printf("of these          %s packets landed, not yet merged\n", human_count(text, s->landed_records));
+	if (s->missing > 0)
+		printf("missing           %s packets that monitors lost%s: atoll ls gaps\n", human_count(text, s->missing),
+		       s->left_out ? " or left out, sampling" : "");
 	printf("segments          %s\n", human_count(text, s->segments));
 	printf("streams           %s\n", human_count(text, s->streams));
 	if (s->records == 0)

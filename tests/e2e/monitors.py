@@ -48,12 +48,16 @@ def enrolling():
 
 def listing():
     r = atoll("a", "monitors")
-    must("monitors_of_none", r, 0, "monitor +state +last seen")
+    must("monitors_of_codes", r, 0, "monitor +state +last seen")
     ok("says_that_no_server_is_running", "no server is running" in r.err, r)
-    same("in_json_too", json.loads(atoll("a", "monitors", "--json").text), {"version": 1, "server": False, "monitors": []})
+    found = {m["name"]: (m["state"], m["code_expires"] is not None) for m in json.loads(atoll("a", "monitors", "--json").text)["monitors"]}
+    same("in_json_who_has_a_code_alone_is_invited", found, {"r": ("invited", True), "roof": ("invited", True)})
+    must("the_table_says_until_when", r, 0, "roof +invited", r"roof: a code waits until 20\S+Z; atoll revoke roof withdraws it\n")
     must("revoke_of_an_unknown_one", atoll("a", "revoke", "cellar"), 5, 'no monitor "cellar"')
-    must("revoke_of_one_that_has_a_code_only", atoll("a", "revoke", "roof"), 0, "roof is revoked")
+    must("revoke_of_one_that_has_a_code_only", atoll("a", "revoke", "roof"), 0, "the code for roof is withdrawn")
     must("voids_it", atoll("a", "revoke", "roof"), 5)
+    same("in_json_as_well", json.loads(atoll("a", "revoke", "r", "--json").text), {"version": 1, "monitor": "r", "state": "withdrawn"})
+    same("then_nobody_is_left", json.loads(atoll("a", "monitors", "--json").text), {"version": 1, "server": False, "monitors": []})
     atoll("a", "enroll", "roof", "-q")
     r = atoll("a", "rebuild")
     must("a_rebuild_says_that_codes_are_void", r, 0)

@@ -19,6 +19,7 @@ TYPES = {
     "hash": lambda v: type(v) is str and bool(re.fullmatch("[0-9a-f]{64}", v)),
     "bool": lambda v: type(v) is bool,
     "list": lambda v: type(v) is list,
+    "object": lambda v: type(v) is dict,
     "null": lambda v: v is None,
 }
 
@@ -38,9 +39,12 @@ def documented():
 
 
 def members(document):
-    """[(member, value)] with those of the objects in lists, as the tables name them."""
+    """[(member, value)] with those of objects and of the objects in lists, as the tables name them."""
     for key, value in document.items():
         yield key, value
+        if isinstance(value, dict):
+            for inner, v in value.items():
+                yield f"{key}.{inner}", v
         if isinstance(value, list):
             for item in value:
                 if isinstance(item, dict):
@@ -84,6 +88,7 @@ shaped("init_with_its_key_elsewhere", "init", run(ATOLL, "init", "--json", "b", 
 shaped("stat_of_nothing", "stat", atoll("a", "stat", "--json"))
 shaped("ls_of_nothing", "ls", atoll("a", "ls", "--json"))
 shaped("ls_segments_of_nothing", "ls segments", atoll("a", "ls", "segments", "--json"))
+shaped("ls_gaps_of_nothing", "ls gaps", atoll("a", "ls", "gaps", "--json"))
 shaped("import", "import", atoll("a", "import", "--json", "t.pcap"))
 shaped("import_with_damage_and_errors", "import", atoll("a", "import", "--json", "t.pcap", "cut.pcap", "nowhere.pcap", "odd.pcap"))
 shaped("stat", "stat", atoll("a", "stat", "--json"))

@@ -15,7 +15,8 @@ sys.dont_write_bytecode = True
 from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
-STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet", "landed_records",
+STAT_KEYS = ["version", "packets", "wire_bytes", "captured_bytes", "stored_bytes", "index_bytes", "bytes_per_packet",
+             "missing_packets", "sampled", "landed_records",
              "landed_bytes", "segments", "streams", "from", "until"]
 
 
@@ -150,7 +151,8 @@ def json_shapes():
     same("also_of_an_empty_archive", json.loads(r.text), {
         "version": 1, "packets": 0, "wire_bytes": 0, "captured_bytes": 0, "stored_bytes": 0,
         "index_bytes": json.loads(r.text)["index_bytes"],
-        "bytes_per_packet": None, "landed_records": 0, "landed_bytes": 0, "segments": 0, "streams": 0, "from": None, "until": None})
+        "bytes_per_packet": None, "missing_packets": 0, "sampled": False,
+        "landed_records": 0, "landed_bytes": 0, "segments": 0, "streams": 0, "from": None, "until": None})
     found = t.whole("t.pcap")
     b = init("b")
     must("imports_into_a_named_stream", atoll(b, "import", "-q", "--stream", "eth 0", "t.pcap"))

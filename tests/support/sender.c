@@ -184,7 +184,8 @@ send_loss(struct sending *s, uint32_t parcels, uint64_t records)
 	s->next_ns += records * US;
 	p->last_ns = s->next_ns - US;
 	s->lost_spool += records;
-	p->lost_spool = s->lost_spool;
+	if (s->counts_at_once)
+		p->lost_spool = s->lost_spool;
 	memset(p->hash, 0x55, sizeof p->hash);
 	parcel_sign(p, s->of->sign_secret, s->of->ingest, NULL, x->front);
 	memcpy(s->previous, p->hash, sizeof s->previous);

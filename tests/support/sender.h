@@ -36,6 +36,7 @@ struct sending {
 	uint32_t sampled;
 	enum sampler_kind sampler;
 	uint64_t lost_kernel, lost_interface, lost_spool, lost_policy;
+	bool     counts_at_once;      /* a loss has what was dropped in its own counter, too */
 };
 
 struct sent {

@@ -22,6 +22,8 @@
 
 #define MINUTE 60000000000ull
 
+static bool code_only;
+static unsigned port;
 static char  top[PATH_BYTES], dir[PATH_BYTES], heard_path[PATH_BYTES];
 static pid_t server;
 
@@ -157,7 +159,7 @@ codes_monitors_and_revocations_go_through_the_server(void **state)
 	struct vitals v = { 0 };
 	uint64_t expires_ns, now_ns = when_now();
 	int fd = dial();
-	MUST(control_ask_ticket(&fd, "roof", 15 * MINUTE, &t, &expires_ns));
+	MUST(control_ask_ticket(&fd, "roof", 15 * MINUTE, &t, &expires_ns, &port));
 	assert_int_equal(fd, -1);
 	assert_in_range(expires_ns - now_ns, 15 * MINUTE, 16 * MINUTE);
 	server_kill();
@@ -182,13 +184,13 @@ codes_monitors_and_revocations_go_through_the_server(void **state)
 	assert_int_equal(v.monitors[0].records_per_s, 101);
 	vitals_fini(&v);
 	fd = dial();
-	assert_int_equal(control_ask_ticket(&fd, "roof", MINUTE, &t, &expires_ns), ERR_EXISTS);
+	assert_int_equal(control_ask_ticket(&fd, "roof", MINUTE, &t, &expires_ns, &port), ERR_EXISTS);
 	assert_non_null(strstr(err_text(), "atoll revoke roof"));
 	fd = dial();
-	assert_int_equal(control_ask_revoke(&fd, "rof"), ERR_ABSENT);
+	assert_int_equal(control_ask_revoke(&fd, "rof", &code_only), ERR_ABSENT);
 	assert_non_null(strstr(err_text(), "did you mean \"roof\""));
 	fd = dial();
-	MUST(control_ask_revoke(&fd, "roof"));
+	MUST(control_ask_revoke(&fd, "roof", &code_only));
 	char heard[8] = "";
 	int h = open(heard_path, O_RDONLY);
 	assert_true(read(h, heard, sizeof heard - 1) >= 0);
@@ -207,13 +209,13 @@ the_servers_errors_come_back_as_they_are(void **state)
 	struct ticket t;
 	uint64_t expires_ns;
 	int fd = dial();
-	assert_int_equal(control_ask_ticket(&fd, "a/b", MINUTE, &t, &expires_ns), ERR_USAGE);
+	assert_int_equal(control_ask_ticket(&fd, "a/b", MINUTE, &t, &expires_ns, &port), ERR_USAGE);
 	fd = dial();
-	assert_int_equal(control_ask_ticket(&fd, "a", 0, &t, &expires_ns), ERR_USAGE);
+	assert_int_equal(control_ask_ticket(&fd, "a", 0, &t, &expires_ns, &port), ERR_USAGE);
 	fd = dial();
-	assert_int_equal(control_ask_ticket(&fd, "a", UINT64_MAX, &t, &expires_ns), ERR_USAGE);
+	assert_int_equal(control_ask_ticket(&fd, "a", UINT64_MAX, &t, &expires_ns, &port), ERR_USAGE);
 	fd = dial();
-	assert_int_equal(control_ask_revoke(&fd, "a b\nrevoke c"), ERR_ABSENT);
+	assert_int_equal(control_ask_revoke(&fd, "a b\nrevoke c", &code_only), ERR_ABSENT);
 	assert_int_equal(control_dial(&fd, "/nowhere"), END);
 }
 

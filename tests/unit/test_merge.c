@@ -754,6 +754,40 @@ single_streams_have_limits_of_their_own(void **state)
 	is_in_order();
 }
 
+static void
+what_landed_counts_for_the_limit_of_its_stream(void **state)
+{
+	(void)state;
+	struct sending s;
+	struct digest ignored = { 0 };
+	struct retention limits = { .merge_age_ns = UINT64_MAX };
+	bool more;
+	sending_begin(&s, &one, "eth0", 5);
+	give(&one, send_block(&s, 100), &ignored);
+	commit();
+	for (more = true; more;)
+		MUST(reception_tend(store, &limits, now_ns, true, &more));
+	limits.stream_bytes = totals().file_bytes + 1;
+	give(&one, send_block(&s, 100), &ignored);
+	commit();
+	assert_int_equal(totals().segments, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		now_ns += 2000000000u;
+		for (more = true; more;)
+			MUST(reception_tend(store, &limits, now_ns, false, &more));
+	}
+	assert_int_equal(totals().records, 100); /* the segment went, what landed is within the limit */
+	assert_int_equal(totals().landed_records, 100);
+	limits.stream_bytes = 1;
+	for (unsigned i = 0; i < 4; i++) {
+		now_ns += 2000000000u;
+		for (more = true; more;)
+			MUST(reception_tend(store, &limits, now_ns, false, &more));
+	}
+	assert_int_equal(totals().records, 0);
+	is_in_order();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
 
 int
@@ -784,6 +818,7 @@ main(int argc, char **argv)
 		TEST(a_query_during_merges_sees_each_record_once),
 		TEST(old_and_large_streams_lose_their_oldest_segments),
 		TEST(single_streams_have_limits_of_their_own),
+		TEST(what_landed_counts_for_the_limit_of_its_stream),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	sender_release();

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/when.h"
 #include "index/change.h"
 #include "index/fsck.h"
 #include "index/monitors.h"
@@ -18,6 +19,7 @@
 #define MINUTE 60000000000ull
 
 static char dir[PATH_BYTES];
+static bool code_only;
 static struct store *s;
 
 static void
@@ -121,7 +123,7 @@ who_did_not_get_the_answer_may_ask_again(void **state)
 	MUST(enrol(code, 1, NOW, &row));
 	MUST(enrol(code, 1, NOW + 10 * MINUTE, &second));
 	assert_true(row_equal(ROW_KIND_MONITOR, &second, &row));
-	MUST(monitors_revoke(s, "roof"));
+	MUST(monitors_revoke(s, "roof", &code_only));
 	assert_int_equal(enrol(code, 1, NOW, &second), ERR_DENIED);
 }
 
@@ -155,9 +157,9 @@ a_later_code_voids_the_earlier_one(void **state)
 	assert_int_equal(enrol(code[0], 1, NOW, &row), ERR_DENIED);
 	MUST(enrol(code[1], 1, NOW, &row));
 	MUST(monitors_ticket(s, "cellar", NOW, NOW + MINUTE, code[0]));
-	MUST(monitors_revoke(s, "cellar")); /* no monitor yet, but a code */
+	MUST(monitors_revoke(s, "cellar", &code_only)); /* no monitor yet, but a code */
 	assert_int_equal(enrol(code[0], 2, NOW, &row), ERR_DENIED);
-	assert_int_equal(monitors_revoke(s, "cellar"), ERR_ABSENT);
+	assert_int_equal(monitors_revoke(s, "cellar", &code_only), ERR_ABSENT);
 }
 
 static void
@@ -200,8 +202,8 @@ a_revoked_one_comes_back_with_new_keys_as_the_same_number(void **state)
 	struct monitor_row row;
 	enrolled("roof", 1, &row);
 	enrolled("cellar", 2, &row);
-	MUST(monitors_revoke(s, "roof"));
-	MUST(monitors_revoke(s, "roof"));
+	MUST(monitors_revoke(s, "roof", &code_only));
+	MUST(monitors_revoke(s, "roof", &code_only));
 	assert_int_equal(monitor(1).state, MONITOR_REVOKED);
 	MUST(monitors_quarantine(s, 2, "its chain\nforked"));
 	MUST(monitors_quarantine(s, 2, "later"));
@@ -215,10 +217,10 @@ a_revoked_one_comes_back_with_new_keys_as_the_same_number(void **state)
 	assert_int_equal(row.id, 2);
 	assert_int_equal(row.state, MONITOR_ENROLLED);
 	assert_string_equal(row.reason, "");
-	MUST(monitors_revoke(s, "roof"));
+	MUST(monitors_revoke(s, "roof", &code_only));
 	MUST(monitors_quarantine(s, 1, "too late"));
 	assert_int_equal(monitor(1).state, MONITOR_REVOKED);
-	assert_int_equal(monitors_revoke(s, "rof"), ERR_ABSENT);
+	assert_int_equal(monitors_revoke(s, "rof", &code_only), ERR_ABSENT);
 	assert_non_null(strstr(err_text(), "did you mean \"roof\""));
 	assert_int_equal(monitors_quarantine(s, 9, "no such"), ERR_ABSENT);
 }
@@ -295,7 +297,7 @@ there_is_a_limit(void **state)
 	MUST(catalogue_update(c, many_change, NULL));
 	assert_int_equal(monitors_ticket(s, "more", NOW, NOW + MINUTE, code), ERR_LIMIT);
 	assert_int_equal(enrol(first, MONITORS_MAX + 1, NOW, &row), ERR_LIMIT);
-	MUST(monitors_revoke(s, "m4096"));
+	MUST(monitors_revoke(s, "m4096", &code_only));
 	MUST(monitors_ticket(s, "m4096", NOW, NOW + MINUTE, code)); /* takes no new place */
 	MUST(enrol(code, MONITORS_MAX + 2, NOW, &row));
 	MUST(catalogue_begin(c));
@@ -371,6 +373,34 @@ the_two_key_pairs_are_the_archives_own(void **state)
 
 /* --- killed at each step --- */
 
+static void
+codes_that_wait_are_shown(void **state)
+{
+	(void)state;
+	struct vitals v = { 0 };
+	uint8_t code[TICKET_BYTES];
+	uint64_t now_ns = when_now();
+	MUST(monitors_ticket(s, "roof", now_ns, now_ns + 1000000000000u, code));
+	MUST(monitors_enrol(s, code, (const uint8_t[32]){ 1 }, (const uint8_t[32]){ 2 }, now_ns, &(struct monitor_row){ 0 }));
+	MUST(monitors_revoke(s, "roof", &code_only));
+	assert_false(code_only);
+	MUST(monitors_ticket(s, "roof", now_ns, now_ns + 2000000000000u, code));
+	MUST(monitors_ticket(s, "late", now_ns, now_ns + 1, code));
+	MUST(monitors_ticket(s, "cellar", now_ns, now_ns + 3000000000000u, code));
+	struct catalogue *c = archive_catalogue(store_archive(s));
+	MUST(catalogue_begin(c));
+	MUST(monitors_vitals(c, &v));
+	catalogue_end(c);
+	assert_int_equal(v.monitor_count, 2); /* not the expired one */
+	assert_int_equal(v.monitors[0].state, MONITOR_REVOKED);
+	assert_int_equal(v.monitors[0].code_expires_ns, now_ns + 2000000000000u);
+	assert_string_equal(v.monitors[1].name, "cellar");
+	assert_int_equal(v.monitors[1].state, VITALS_INVITED);
+	vitals_fini(&v);
+	MUST(monitors_revoke(s, "cellar", &code_only));
+	assert_true(code_only);
+}
+
 static const uint8_t walk_code[TICKET_BYTES] = "walk";
 
 static enum err
@@ -394,7 +424,7 @@ walk_child(const char *archive, const char *ack_path)
 	if (e == OK && write(ack, "E", 1) == 1)
 		e = monitors_quarantine(s, 1, "a test");
 	if (e == OK && write(ack, "Q", 1) == 1)
-		e = monitors_revoke(s, "roof");
+		e = monitors_revoke(s, "roof", &code_only);
 	if (e == OK && write(ack, "R", 1) != 1)
 		e = ERR_IO;
 	store_close(&s);
@@ -491,6 +521,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(find_goes_by_the_noise_key, begin, end),
 		cmocka_unit_test_setup_teardown(a_rebuild_keeps_monitors_and_says_that_codes_are_void, begin, end),
 		cmocka_unit_test_setup_teardown(there_is_a_limit, begin, end),
+		cmocka_unit_test_setup_teardown(codes_that_wait_are_shown, begin, end),
 		cmocka_unit_test_setup_teardown(numbers_are_those_of_the_streams_that_it_feeds, begin, end),
 		cmocka_unit_test_setup_teardown(the_two_key_pairs_are_the_archives_own, begin, end),
 		cmocka_unit_test(a_code_is_used_up_once_whatever_step_dies),

@@ -26,6 +26,7 @@
 
 #define MONITORS 6u
 
+static bool code_only;
 static char dir[64];
 static uint16_t port;
 static pid_t server;
@@ -292,7 +293,7 @@ a_revocation_cuts_the_session_at_once(void **state)
 	assert_false(tiny_ended(&who, 200));
 	assert_int_equal(control_dial(&fd, dir), OK);
 	uint64_t began = when_now();
-	assert_int_equal(control_ask_revoke(&fd, "m0"), OK);
+	assert_int_equal(control_ask_revoke(&fd, "m0", &code_only), OK);
 	assert_true(tiny_ended(&who, 5000));
 	assert_true(when_now() - began < 5000000000u);
 	assert_false(tiny_hello(&who, port));
