@@ -49,7 +49,7 @@ struct keeper_waiting {            /* landed, not committed: to be acknowledged 
 	char     stream[STREAM_NAME_BYTES];
 };
 
-struct keeper_key { uint8_t sealed[PARCEL_SEALED_KEY_BYTES], key[BLOCK_KEY_BYTES]; };
+struct keeper_key { bool known; uint8_t sealed[PARCEL_SEALED_KEY_BYTES], key[BLOCK_KEY_BYTES]; };
 
 struct keeper_secrets {            /* sodium_malloc'ed */
 	struct archive_identity identity;

@@ -1,5 +1,5 @@
-/* The gate: the ingest process. It listens to collectors, decrypts their sessions, verifies and examines their parcels, and
- * hands them to the store process (archive/arrival.h). It has no disk, no LMDB and no key of the archive.
+/* The gate: the ingest process. It listens to collectors, decrypts their sessions, examines their parcels, and hands
+ * them to the store process (archive/arrival.h). It has no disk, no LMDB and no key of the archive.
  *
  * Nobody gets more than a turn: one parcel per session and round, so many bytes per second per monitor (then its connection is
  * just not read), one session per monitor (a newer one takes the place of the older), so many connections per address before

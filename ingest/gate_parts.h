@@ -137,7 +137,7 @@ struct gate_stream *connection_stream(struct connection *c, const char *name); /
 /* --- gate_parcel.c --- */
 /* Takes the parcel in: copies it, asks for its key. False: the connection ends. */
 bool gate_parcel_take(struct gate *g, struct connection *c, const uint8_t *bytes, size_t n);
-/* Verifies, examines and hands over the first one, if it is ready and the store takes it. True: it did. */
+/* Examines and hands over the first one, if it is ready and the store takes it. True: it did. */
 bool gate_parcel_pass(struct gate *g, struct connection *c);
 /* A stream of which the collector wants to know where it stands. False: the connection ends. */
 bool gate_stream_ask(struct gate *g, struct connection *c, const char *name);
