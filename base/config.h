@@ -35,7 +35,7 @@
 	F(limits, monitor_rate, size, "0", "Bytes a second taken from one monitor, above which it has to wait; 0: no limit.")    \
 	F(limits, monitor_bytes, size, "0", "Stored bytes of one monitor, at which nothing more is taken from it; 0: no limit.") \
 	F(limits, handshakes_per_second, count, "500", "Handshakes answered a second; more wait; 0: no limit.")            \
-	F(retention, age, duration, "0", "Records older than this are removed; 0: never.")                                      \
+	F(retention, age, duration, "0", "Records older than this, in segments written before that, are removed; 0: never.")                                      \
 	F(retention, stream_bytes, size, "0", "Stored bytes of one stream, above which its oldest records go; 0: no limit.")    \
 	F(retention, free_bytes, size, "0", "With less free on the disk, the oldest records of the largest streams go; 0: never.") \
 	F(retention, stop_bytes, size, "256 MB", "With less free on the disk nothing is taken any more; reading goes on.")         \

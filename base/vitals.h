@@ -1,7 +1,7 @@
 /* Vitals: the numbers of a running server, by monitor, in one message: from the store process to the http process (/metrics)
  * and to `atoll monitors`. One table gives struct, bytes, metric and help.
  *
- *     message = "VTL1", server numbers, le32 count of monitors, monitors (number, state, name, reason: both with a
+ *     message = "VTL2", server numbers, le32 count of monitors, monitors (number, state, name, reason: both with a
  *               byte of length before, numbers)
  *
  * Numbers are le64 each, in the order of the table, so both ends must be of one build: the magic is changed with the tables.
@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 
-#define VITALS_MAGIC        0x314c5456u /* "VTL1" */
+#define VITALS_MAGIC        0x324c5456u /* "VTL2" */
 #define VITALS_MONITORS_MAX 4096u
 #define VITALS_NAME_BYTES   64u         /* with the NUL */
 #define VITALS_REASON_BYTES 256u        /* with the NUL */
@@ -42,6 +42,7 @@
 	F(gauge, disk_free_bytes, "disk_free_bytes", "", "Free on the archive's file system.")                                   \
 	F(gauge, disk_bytes, "disk_bytes", "", "Size of the archive's file system.")                                             \
 	F(gauge, stopped, "landing_stopped", "", "1 while nothing lands because the disk is full.")                              \
+	F(gauge, clock_doubtful, "clock_doubtful", "", "1 while nothing is removed for its age because the clock is not believed.") \
 	F(counter, restarts, "restarts_total", "", "Processes of the server that died and were started again.")
 
 #define VITALS_MONITOR(F)                                                                                                        \

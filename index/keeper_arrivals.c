@@ -140,8 +140,8 @@ quarantine(struct keeper *k, struct keeper_monitor *m, const char *reason)
 static const uint8_t *
 known_key(const struct keeper *k, const uint8_t sealed[PARCEL_SEALED_KEY_BYTES])
 {
-	for (uint32_t i = 0; i < KEEPER_KEYS; i++) /* sealed, they are no secret */
-		if (k->secrets->keys[i].known && memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
+	for (uint32_t i = 0; i < KEEPER_KEYS; i++)
+		if (k->secrets->keys[i].known && sodium_memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
 			return k->secrets->keys[i].key;
 	return NULL;
 }
@@ -232,7 +232,7 @@ take_session(struct keeper *k, const struct arrival_session *in)
 		return; /* revoked a moment ago; the table is under way */
 	m->session = in->session;
 	m->seen_ns = when_now();
-	m->clock_offset_ns = (int64_t)(in->clock_ns - m->seen_ns);
+	keeper_note_clock(k, m, in->clock_ns);
 }
 
 static enum err

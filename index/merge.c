@@ -503,7 +503,7 @@ fill_commit(struct reception *r, struct feed *f)
 static bool
 is_old(const struct reception *r, const struct feed *f, uint64_t now_ns)
 {
-	return now_ns > f->oldest_ns && now_ns - f->oldest_ns >= r->merge_age_ns;
+	return now_ns < f->oldest_ns || now_ns - f->oldest_ns >= r->merge_age_ns; /* before: the clock was set back */
 }
 
 static bool

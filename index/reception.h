@@ -62,8 +62,8 @@ enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struc
 
 /* Limits of one archive, from the configuration. 0: none. */
 struct retention {
-	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
-	                           * future) are removed, stream by stream */
+	uint64_t age_ns;          /* records older than this are removed, by their own time and that of their segment's file: a
+	                           * monitor's clock that is years off makes nothing old, or young for ever */
 	uint64_t stream_bytes;    /* stored bytes of a stream: the oldest segments go first */
 	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
 	uint64_t free_bytes;      /* below so many free bytes on the file system the oldest segments of the largest streams go */
