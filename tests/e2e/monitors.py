@@ -50,7 +50,8 @@ def listing():
     r = atoll("a", "monitors")
     must("monitors_of_none", r, 0, "monitor +state +last seen")
     ok("says_that_no_server_is_running", "no server is running" in r.err, r)
-    same("in_json_too", json.loads(atoll("a", "monitors", "--json").text), {"version": 1, "server": False, "clock_doubtful": False, "monitors": []})
+    same("in_json_too", json.loads(atoll("a", "monitors", "--json").text),
+         {"version": 1, "server": False, "clock_doubtful": False, "monitors": []})
     must("revoke_of_an_unknown_one", atoll("a", "revoke", "cellar"), 5, 'no monitor "cellar"')
     must("revoke_of_one_that_has_a_code_only", atoll("a", "revoke", "roof"), 0, "roof is revoked")
     must("voids_it", atoll("a", "revoke", "roof"), 5)
