@@ -72,7 +72,7 @@ struct retention {
 	bool     clock_doubtful;  /* nothing is removed for its age */
 };
 
-/* One bounded step (at most ~50 ms, and the fdatasync of a segment) of merging or retention; *more: there is more to do at once.
+/* One bounded step (at most ~50 ms, and a commit) of merging or retention; *more: there is more to do at once.
  * force: merges everything that landed, whatever its size and age (for tests, rm, and a clean stop). limits may be NULL.
  * ERR_FULL: the disk is; what landed stays where it is, try again later. */
 enum err reception_tend(struct store *s, const struct retention *r, uint64_t now_ns, bool force, bool *more);
