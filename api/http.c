@@ -204,6 +204,7 @@ refuse(struct waiting *w, unsigned status)
 	                  : status == 413 ? "Content Too Large"
 	                  : status == 414 ? "URI Too Long"
 	                  : status == 417 ? "Expectation Failed"
+	                  : status == 421 ? "Misdirected Request"
 	                  : status == 431 ? "Request Header Fields Too Large"
 	                  : status == 501 ? "Not Implemented"
 	                  : status == 505 ? "HTTP Version Not Supported"
@@ -228,6 +229,20 @@ discard(struct waiting *w)
 		io_close(&w->fd);
 }
 
+/* Whether the client came to an address that only this machine has: then a browser here may be somebody else's tool. */
+static bool
+on_loopback(int fd)
+{
+	struct sockaddr_storage a = { 0 };
+	socklen_t n = sizeof a;
+	if (getsockname(fd, (struct sockaddr *)&a, &n) < 0)
+		return true;
+	if (a.ss_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)&a)->sin_addr.s_addr) >> 24 == 127;
+	const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)&a)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
 /* Bytes came: they stay in the socket until the head is whole and good. */
 static void
 look(struct http *h, struct waiting *w)
@@ -250,6 +265,8 @@ look(struct http *h, struct waiting *w)
 			io_close(&w->fd);
 		return;
 	}
+	if (status == RAWHEAD_GOOD && on_loopback(w->fd) && !rawhead_is_local(bytes, head))
+		status = 421;
 	if (status != RAWHEAD_GOOD) {
 		refuse(w, status);
 		return;

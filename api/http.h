@@ -5,6 +5,9 @@
  * each connection's first bytes are looked at before it sees them (api/rawhead.h), and every connection ends after one answer:
  * there is no second request to smuggle.
  *
+ * Who comes to a loopback address has to ask for "localhost" or an address (421 else): the page of another site, to whose name this
+ * machine's address was given, reads nothing here (DNS rebinding). Elsewhere any name will do.
+ *
  * At most HTTP_CONNECTIONS_MAX at once; more wait in the backlog. One that has not sent its head or taken its answer after
  * HTTP_SECONDS_MAX is closed.
  */

@@ -1,6 +1,6 @@
 #include "api/rawhead.h"
 
-#include <stdbool.h>
+#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -94,6 +94,20 @@ host_check(const uint8_t *value, size_t n)
 	return RAWHEAD_GOOD;
 }
 
+/* Without blanks before and after. */
+static struct line
+value_of(struct line l, size_t name)
+{
+	struct line v = { l.at + name + 1, l.n - name - 1 };
+	while (v.n > 0 && (*v.at == ' ' || *v.at == '\t')) {
+		v.at++;
+		v.n--;
+	}
+	while (v.n > 0 && (v.at[v.n - 1] == ' ' || v.at[v.n - 1] == '\t'))
+		v.n--;
+	return v;
+}
+
 /* One field; *seen: which singletons there were. */
 static unsigned
 field(struct line l, uint32_t *seen)
@@ -103,11 +117,7 @@ field(struct line l, uint32_t *seen)
 		name++;
 	if (name == 0 || name == l.n || l.at[name] != ':') /* a folded line, too */
 		return 400;
-	const uint8_t *value = l.at + name + 1, *end = l.at + l.n;
-	while (value < end && (*value == ' ' || *value == '\t'))
-		value++;
-	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
+	struct line v = value_of(l, name);
 	if (named(l, name, "transfer-encoding"))
 		return 501;
 	if (named(l, name, "expect"))
@@ -119,8 +129,8 @@ field(struct line l, uint32_t *seen)
 			return 400;
 		*seen |= 1u << i;
 		if (i == HOST)
-			return host_check(value, (size_t)(end - value));
-		if (i == CONTENT_LENGTH && !(end - value == 1 && *value == '0'))
+			return host_check(v.at, v.n);
+		if (i == CONTENT_LENGTH && !(v.n == 1 && *v.at == '0'))
 			return 413;
 	}
 	return RAWHEAD_GOOD;
@@ -153,4 +163,33 @@ rawhead_check(const uint8_t *bytes, size_t n, size_t *head_bytes)
 	if (status == RAWHEAD_GOOD)
 		*head_bytes = at;
 	return status;
+}
+
+/* HOST, HOST:PORT, or an IPv6 address in brackets. */
+static bool
+is_local(struct line v)
+{
+	char host[256];
+	struct in_addr address;
+	if (v.n > 0 && *v.at == '[')
+		return true;
+	size_t n = 0;
+	while (n < v.n && v.at[n] != ':')
+		n++;
+	if (n >= sizeof host)
+		return false;
+	memcpy(host, v.at, n);
+	host[n] = 0;
+	return strcasecmp(host, "localhost") == 0 || inet_pton(AF_INET, host, &address) == 1;
+}
+
+bool
+rawhead_is_local(const uint8_t *bytes, size_t head_bytes)
+{
+	struct line l;
+	size_t at = 0;
+	while (line_take(bytes, head_bytes, &at, &l) > 0 && at < head_bytes)
+		if (l.n > 5 && l.at[4] == ':' && named(l, 4, "host"))
+			return is_local(value_of(l, 4));
+	return true;
 }

@@ -8,6 +8,7 @@
 #ifndef API_RAWHEAD_H
 #define API_RAWHEAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@
 #define RAWHEAD_MORE 0u   /* good so far, but not whole */
 #define RAWHEAD_GOOD 200u
 
+/* Whether the head, which was good, asks for this machine: it has no Host, or one that is an address or "localhost". A name may be
+ * one that a web page made to point here (DNS rebinding). */
+bool     rawhead_is_local(const uint8_t *bytes, size_t head_bytes);
 /* Of the first n bytes of a connection: RAWHEAD_MORE, RAWHEAD_GOOD, or the status to refuse it with: 400, 405, 413, 414, 417, 431,
  * 501, 505. With RAWHEAD_GOOD *head_bytes is how many of them the head has. */
 unsigned rawhead_check(const uint8_t *bytes, size_t n, size_t *head_bytes);

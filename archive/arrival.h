@@ -2,9 +2,9 @@
  * here, from which come its struct, its encoder and its decoder.
  *
  * Neither trusts the other. An ingest process that somebody took over can have keys of blocks opened, can withhold parcels, and
- * can hand over another block or other index terms with a parcel's signed front: the store looks at the signature, but does not
- * hash or decode the block again, so that only fsck notices (the footer has the hash that was signed). It can not make up a
- * parcel's front, nor open, change or remove what is stored. A decoder refuses every message that is not exactly as in the table.
+ * can hand over index terms that are not the block's: the store looks at the signature and at the hash of the block, but does
+ * not decode it, so that only fsck notices. It can not make up a parcel or exchange its block, nor open, change or remove what
+ * is stored. A decoder refuses every message that is not exactly as in the table.
  *
  * Requests are answered in any order; the asker numbers them. Sessions are numbered by the ingest process, no number twice
  * while a link lasts. When a link ends all of its sessions, requests and unacknowledged arrivals are over.

@@ -129,19 +129,12 @@ parcel_parse(const uint8_t *bytes, size_t n, struct parcel *out)
 }
 
 enum err
-parcel_verify_front(const struct parcel *p)
-{
-	uint32_t n = p->front_bytes - PARCEL_SIGN_BYTES;
-	if (crypto_sign_verify_detached(p->front + n, p->front, n, p->monitor) != 0)
-		return fail(ERR_DENIED, "a parcel with a signature that is not its monitor's");
-	return OK;
-}
-
-enum err
 parcel_verify(const struct parcel *p)
 {
 	uint8_t hash[PARCEL_HASH_BYTES];
-	TRY(parcel_verify_front(p));
+	uint32_t n = p->front_bytes - PARCEL_SIGN_BYTES;
+	if (crypto_sign_verify_detached(p->front + n, p->front, n, p->monitor) != 0)
+		return fail(ERR_DENIED, "a parcel with a signature that is not its monitor's");
 	if (p->kind != PARCEL_BLOCK)
 		return OK;
 	crypto_generichash(hash, sizeof hash, p->block, p->block_bytes, NULL, 0);

@@ -106,10 +106,8 @@ enum err parcel_length(const uint8_t *bytes, size_t n, uint64_t *length);
 enum err parcel_parse(const uint8_t *bytes, size_t n, struct parcel *p);
 /* The front alone: p->block is NULL. For who keeps it apart from the block. */
 enum err parcel_parse_front(const uint8_t *bytes, size_t n, struct parcel *p);
-/* Signature by p->monitor, and the block's hash. ERR_DENIED says which. */
+/* Signature by p->monitor, and the block's hash (of p->block, block_bytes). ERR_DENIED says which. */
 enum err parcel_verify(const struct parcel *p);
-/* The signature alone: whether the monitor says what is in front. ERR_DENIED. */
-enum err parcel_verify_front(const struct parcel *p);
 /* The key of the block, with the archive's ingest key pair. ERR_DENIED: sealed for another. */
 enum err parcel_open_key(const uint8_t sealed_key[PARCEL_SEALED_KEY_BYTES], const uint8_t ingest_public[INGEST_KEY_BYTES],
                          const uint8_t ingest_secret[INGEST_KEY_BYTES], uint8_t key[BLOCK_KEY_BYTES]);

@@ -64,6 +64,9 @@ enum err segment_seal(struct segment_writer *w, struct block_encoder *e, struct 
 uint32_t segment_block_count(const struct segment_writer *w);
 /* True when the next block belongs into a new segment. */
 bool     segment_full(const struct segment_writer *w);
+/* Waits until a few more MiB of what was appended are on the disk; *settled: all is. For who can not wait long in
+ * segment_finish(). */
+enum err segment_settle(struct segment_writer *w, bool *settled);
 /* Writes the footer and makes the file durable (fdatasync). The writer stays open for segment_writer_close(). */
 enum err segment_finish(struct segment_writer *w, struct segment_totals *totals);
 /* The hashed terms for the segment filter: every distinct IPv4 and IPv6 address of the finished segment. Borrowed. */

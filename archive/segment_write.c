@@ -21,6 +21,7 @@ struct segment_writer {
 	uint32_t block_count;
 	uint64_t at, opaque;
 	uint64_t written_back;     /* up to here */
+	uint64_t settled;          /* ... and that on the disk, up to here */
 	struct postings tables[TABLE_COUNT];
 	struct posting *scratch;   /* for one block's keys */
 	struct segment_totals totals;
@@ -164,6 +165,18 @@ segment_append_hashed(struct segment_writer *w, const struct block *b, const uin
 	t->records += info->records;
 	t->wire_bytes += info->wire_bytes;
 	t->captured_bytes += info->captured_bytes;
+	return OK;
+}
+
+enum err
+segment_settle(struct segment_writer *w, bool *settled)
+{
+	uint64_t left = w->at - w->settled, n = left < WRITEBACK_BYTES ? left : WRITEBACK_BYTES;
+	if (n > 0)
+		TRY(io_settle(w->fd, w->settled, n, w->path));
+	w->settled += n;
+	w->written_back = w->settled > w->written_back ? w->settled : w->written_back;
+	*settled = w->settled == w->at;
 	return OK;
 }
 

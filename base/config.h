@@ -27,11 +27,11 @@
 	F(server, metrics, address, "127.0.0.1:7714", "Where /metrics and /healthz are served, unencrypted; empty: not at all.") \
 	F(server, user, text, "atoll", "The user that the processes become when they are started by root.")                     \
 	F(limits, connections, count, "1024", "Connections of collectors at once.")                                             \
-	F(limits, connections_per_address, count, "256", "Connections from one address (IPv6: one /64) without a proven key; 0: no limit.") \
+	F(limits, connections_per_address, count, "256", "Connections from one address (IPv6: one /64) that are no monitor's yet: then the oldest goes; 0: no limit.") \
 	F(limits, monitor_rate, size, "0", "Bytes a second taken from one monitor, above which it has to wait; 0: no limit.")    \
 	F(limits, monitor_bytes, size, "0", "Stored bytes of one monitor, at which nothing more is taken from it; 0: no limit.") \
-	F(limits, handshakes_per_second, count, "500", "New connections answered a second; more wait; 0: no limit.")            \
-	F(retention, age, duration, "0", "Records older than this are removed; 0: never.")                                      \
+	F(limits, handshakes_per_second, count, "500", "Handshakes answered a second; more wait; 0: no limit.")            \
+	F(retention, age, duration, "0", "Records older than this, in segments written before that, are removed; 0: never.")                                      \
 	F(retention, stream_bytes, size, "0", "Stored bytes of one stream, above which its oldest records go; 0: no limit.")    \
 	F(retention, free_bytes, size, "0", "With less free on the disk, the oldest records of the largest streams go; 0: never.") \
 	F(retention, stop_bytes, size, "256 MB", "With less free on the disk nothing is taken any more; reading goes on.")         \

@@ -140,6 +140,15 @@ io_writeback(int fd, uint64_t at, uint64_t n)
 }
 
 enum err
+io_settle(int fd, uint64_t at, uint64_t n, const char *name)
+{
+	const unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+	if (sync_file_range(fd, (off64_t)at, (off64_t)n, all) < 0)
+		return fail_errno("%s: could not be made durable", name);
+	return OK;
+}
+
+enum err
 io_rename(const char *from, const char *to)
 {
 	if (rename(from, to) < 0)

@@ -25,6 +25,9 @@ enum err io_size(int fd, uint64_t *bytes, const char *name);
 enum err io_datasync(int fd, const char *name);
 /* Starts writing to the disk what lies in memory of these bytes, so that a later io_datasync() has less to wait for. */
 void     io_writeback(int fd, uint64_t at, uint64_t n);
+/* The same, and waits until this part is on the disk: then io_datasync() has little left to wait for. It does not take its
+ * place: an error that it returns is not told a second time. */
+enum err io_settle(int fd, uint64_t at, uint64_t n, const char *name);
 enum err io_rename(const char *from, const char *to);
 enum err io_unlink(const char *path);                                 /* ERR_ABSENT when not there */
 enum err io_mkdir(const char *path, mode_t mode);

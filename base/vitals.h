@@ -44,6 +44,7 @@
 	F(gauge, disk_free_bytes, "disk_free_bytes", "", "Free on the archive's file system.")                                   \
 	F(gauge, disk_bytes, "disk_bytes", "", "Size of the archive's file system.")                                             \
 	F(gauge, stopped, "landing_stopped", "", "1 while nothing lands because the disk is full.")                              \
+	F(gauge, clock_doubtful, "clock_doubtful", "", "1 while nothing is removed for its age because the clock is not believed.") \
 	F(counter, restarts, "restarts_total", "", "Processes of the server that died and were started again.")
 
 #define VITALS_MONITOR(F)                                                                                                        \

@@ -32,5 +32,6 @@ void when_format(char out[WHEN_TEXT_BYTES], uint64_t ns);
 
 /* The clock, ns since 1970. */
 uint64_t when_now(void);
+uint64_t when_steady(void); /* ns of a clock that is never set; since when is not said */
 
 #endif

@@ -6,6 +6,7 @@
  *     manifest        the log of commits, append only (index/manifest.h)
  *     index/          LMDB: data.mdb, lock.mdb (index/catalogue.h)
  *     control.sock    while a server runs (index/control.h)
+ *     clock           when a server that removes records for their age last believed the machine's clock (index/clock.h)
  *     segments/       %016llx.seg; a leading dot and .tmp while one is written
  *     landing/        %016llx.land: parcels of monitors that are not merged into segments yet (index/reception.h); made with
  *                     the first of them

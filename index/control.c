@@ -42,6 +42,7 @@ struct control {
 	bool                 listening; /* the listener is in epoll: there is room */
 	char                 path[PATH_BYTES];
 	struct client        clients[CONTROL_CLIENTS_MAX];
+	uint64_t again_ns;    /* it listens again then; 0: no pause */
 };
 
 static uint64_t
@@ -103,6 +104,7 @@ watch(struct control *c, int operation, int fd, uint32_t events, uint32_t which)
 	assert(n == 0); /* our own descriptors; a handful of them */
 }
 
+#define AGAIN_NS 200000000u /* after running out of descriptors */
 #define WHICH_LISTENER CONTROL_CLIENTS_MAX
 
 static void
@@ -323,6 +325,10 @@ client_accept(struct control *c)
 	if (k == NULL)
 		return;
 	int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+		c->again_ns = steady_ns() + AGAIN_NS; /* it stays readable: without a pause the loop would spin */
+		listening(c, false);
+	}
 	if (fd < 0)
 		return;
 	bool denied = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || (peer.uid != 0 && peer.uid != geteuid());
@@ -391,6 +397,10 @@ control_serve(struct control *c)
 	for (uint32_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (c->clients[i].fd >= 0 && steady_ns() - c->clients[i].since_ns > CONTROL_NS_MAX)
 			client_close(c, &c->clients[i]);
+	if (c->again_ns && steady_ns() >= c->again_ns) {
+		c->again_ns = 0;
+		listening(c, true);
+	}
 	return result;
 }
 

@@ -20,7 +20,6 @@
 #define LOOK_NS       1000000000u  /* how often the disk, the control socket's clock and old work are looked at */
 #define FULL_NS       5000000000u  /* how long nothing lands after the disk was full, at least */
 #define FULL_MARGIN   (64u << 20)  /* free bytes more than needed before anything lands again */
-#define CLOCK_AHEAD_NS 86400000000000ull /* of the clock that is believed */
 #define MEMORY_BYTES  (2ull << 30)
 #define FILES         512u
 
@@ -66,21 +65,41 @@ commit_is_due(const struct keeper *k, bool idle)
 
 /* --- now and then --- */
 
-/* What a clock that jumped ahead calls old would be gone for good, keys and all: the operator looks first. A clock that runs
- * with a machine that slept, or is set right again, is trusted. */
-static void
-look_at_clock(struct keeper *k)
+/* On while the machine sleeps. */
+static uint64_t
+boot_clock(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_BOOTTIME, &t);
-	uint64_t base = when_now() - ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec);
-	if (k->clock_base_ns == 0)
-		k->clock_base_ns = base;
-	bool doubtful = base > k->clock_base_ns && base - k->clock_base_ns > CLOCK_AHEAD_NS;
-	if (doubtful && !k->limits.retention.clock_doubtful)
-		log_line(LOG_FAILED, "the clock went ahead by %llu days: nothing is removed for its age until it is set right, or SIGHUP "
-		         "says that it is", (unsigned long long)((base - k->clock_base_ns) / CLOCK_AHEAD_NS));
-	k->limits.retention.clock_doubtful = doubtful;
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void
+keeper_clock_confirmed(struct keeper *k)
+{
+	clock_confirm(&k->clock, when_now(), boot_clock());
+}
+
+/* Nothing goes for its age while the clock is not believed. */
+static void
+look_at_clock(struct keeper *k)
+{
+	struct retention *r = &k->limits.retention;
+	if (r->age_ns == 0 && !(r->config && r->config->stream_count)) {
+		k->clock_doubted = false;
+		return;
+	}
+	uint64_t now = when_now();
+	r->clock_doubtful = !clock_believed(&k->clock, now, boot_clock());
+	if (r->clock_doubtful && !k->clock_doubted)
+		log_line(k->clock.known ? LOG_FAILED : LOG_NOTED, "the clock %s: nothing is removed for its age until a monitor "
+		         "connects whose clock agrees, or SIGHUP says that it is right",
+		         k->clock.known ? "is more than a day ahead of where it was believed last" : "is not confirmed yet");
+	if (!r->clock_doubtful && k->clock_doubted)
+		log_line(LOG_NOTED, "the clock is believed");
+	k->clock_doubted = r->clock_doubtful;
+	if (!r->clock_doubtful && clock_keep(&k->clock, now) != OK)
+		log_braked(&k->refusals, LOG_WARNED, "that the clock is right can not be written down: %s", err_text());
 }
 
 /* A step of merging or retention: in idle time, and once a second (or after each commit, when there is more) without any. */
@@ -205,7 +224,7 @@ read_post(struct keeper *k)
 			close(in.fd);
 		if (in.kind == POST_SETTINGS && in.bytes == sizeof k->limits) {
 			memcpy(&k->limits, in.data, sizeof k->limits);
-			k->clock_base_ns = 0;
+			keeper_clock_confirmed(k);
 		}
 		k->stopping |= in.kind == POST_STOP;
 	}
@@ -283,6 +302,7 @@ open_all(struct keeper *k)
 		return fail(ERR_NOMEM, "no memory");
 	memset(k->secrets, 0, sizeof *k->secrets);
 	TRY(arrival_terms_init(&k->terms));
+	TRY(clock_open(&k->clock, s->dir, boot_clock()));
 	TRY(store_open(&k->store, s->dir, s->key_file[0] ? s->key_file : NULL));
 	archive_id(store_archive(k->store), k->archive);
 	monitors_identity(archive_keystore(store_archive(k->store)), &k->secrets->identity);

@@ -141,7 +141,7 @@ static const uint8_t *
 known_key(const struct keeper *k, const uint8_t sealed[PARCEL_SEALED_KEY_BYTES])
 {
 	for (uint32_t i = 0; i < KEEPER_KEYS; i++)
-		if (sodium_memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
+		if (k->secrets->keys[i].known && sodium_memcmp(k->secrets->keys[i].sealed, sealed, PARCEL_SEALED_KEY_BYTES) == 0)
 			return k->secrets->keys[i].key;
 	return NULL;
 }
@@ -153,9 +153,10 @@ open_key(struct keeper *k, const uint8_t sealed[PARCEL_SEALED_KEY_BYTES], const 
 	if ((*key = known_key(k, sealed)) != NULL)
 		return OK;
 	struct keeper_key *slot = &s->keys[s->next_key];
-	memset(slot, 0, sizeof *slot);
+	slot->known = false;
 	TRY(parcel_open_key(sealed, s->identity.ingest_public, s->identity.ingest_secret, slot->key));
 	memcpy(slot->sealed, sealed, sizeof slot->sealed);
+	slot->known = true;
 	s->next_key = (s->next_key + 1) % KEEPER_KEYS;
 	*key = slot->key;
 	return OK;
@@ -231,7 +232,7 @@ take_session(struct keeper *k, const struct arrival_session *in)
 		return; /* revoked a moment ago; the table is under way */
 	m->session = in->session;
 	m->seen_ns = when_now();
-	m->clock_offset_ns = (int64_t)(in->clock_ns - m->seen_ns);
+	keeper_note_clock(k, m, in->clock_ns);
 }
 
 static enum err
@@ -252,20 +253,17 @@ take_ask_mark(struct keeper *k, const struct arrival_ask_mark *in)
 	return OK;
 }
 
+/* It sent what no collector of ours would. */
 static enum err
-take_offence(struct keeper *k, const struct arrival_offence *in)
+note_offence(struct keeper *k, struct keeper_monitor *m, const char *sentence)
 {
-	struct keeper_monitor *m = sender(k, in->monitor);
-	if (!m)
-		return OK;
 	uint64_t now = keeper_clock();
-	m->refused++;
 	memmove(m->offence_ns + 1, m->offence_ns, sizeof m->offence_ns - sizeof *m->offence_ns);
 	m->offence_ns[0] = now;
 	if (m->offence_ns[KEEPER_OFFENCES_MAX - 1] == 0 || now - m->offence_ns[KEEPER_OFFENCES_MAX - 1] > KEEPER_OFFENCES_NS)
 		return OK;
 	char reason[ARRIVAL_TEXT_BYTES];
-	snprintf(reason, sizeof reason, "%u broken parcels within an hour, the last: %.180s", KEEPER_OFFENCES_MAX, in->sentence);
+	snprintf(reason, sizeof reason, "%u broken parcels within an hour, the last: %.180s", KEEPER_OFFENCES_MAX, sentence);
 	return quarantine(k, m, reason);
 }
 
@@ -308,11 +306,13 @@ check(struct keeper *k, const struct arrival_parcel *in, struct parcel *p, const
 	if (memcmp(p->archive, k->archive, sizeof p->archive) != 0 ||
 	    memcmp(p->monitor, m->row.sign_key, sizeof p->monitor) != 0)
 		return fail(ERR_DENIED, "a parcel of another monitor or archive");
-	TRY(parcel_verify_front(p));
+	if (p->kind == PARCEL_LOSS ? in->block_count != 0 : in->block_count != p->block_bytes)
+		return fail(ERR_FORMAT, "a parcel with another block than it says");
+	p->block = p->kind == PARCEL_LOSS ? NULL : in->block;
+	TRY(parcel_verify(p));
 	if (p->kind == PARCEL_LOSS)
-		return in->block_count ? fail(ERR_FORMAT, "a loss with a block") : OK;
+		return OK;
 	TRY(open_key(k, p->sealed_key, key));
-	p->block = in->block;
 	return arrival_block(&k->terms, in, p, block);
 }
 
@@ -325,9 +325,11 @@ land(struct keeper *k, const struct arrival_parcel *in, struct parcel *p)
 	enum landing_answer answer;
 	struct arrival a = { .monitor = in->monitor, .parcel = p, .now_ns = when_now() };
 	if (check(k, in, p, &a.key, &block) != OK) {
-		log_braked(&k->refusals, LOG_FAILED, "from the ingest process, of %s: %s", m->row.name, err_text());
-		refuse(k, in, p, ARRIVAL_BROKEN, err_text());
-		return OK;
+		char sentence[ARRIVAL_TEXT_BYTES];
+		snprintf(sentence, sizeof sentence, "%.255s", err_text());
+		log_braked(&k->refusals, LOG_FAILED, "from the ingest process, of %s: %s", m->row.name, sentence);
+		refuse(k, in, p, ARRIVAL_BROKEN, sentence);
+		return note_offence(k, m, sentence);
 	}
 	a.block = p->kind == PARCEL_BLOCK ? &block : NULL;
 	if (k->limits.monitor_bytes && m->stored_bytes >= k->limits.monitor_bytes) {
@@ -433,7 +435,13 @@ take(struct keeper *k, const struct arrival_message *m)
 	case ARRIVAL_KIND_SESSION:  take_session(k, &m->session); return OK;
 	case ARRIVAL_KIND_ASK_MARK: return take_ask_mark(k, &m->ask_mark);
 	case ARRIVAL_KIND_PARCEL:   return take_parcel(k, &m->parcel);
-	case ARRIVAL_KIND_OFFENCE:  return take_offence(k, &m->offence);
+	case ARRIVAL_KIND_OFFENCE: {
+		struct keeper_monitor *by = sender(k, m->offence.monitor);
+		if (!by)
+			return OK;
+		by->refused++;
+		return note_offence(k, by, m->offence.sentence);
+	}
 	case ARRIVAL_KIND_NUMBERS:  k->gate = m->numbers; return OK;
 	case ARRIVAL_KIND_REPORT:   return take_report(k, &m->report);
 	default:

@@ -10,6 +10,7 @@
 #include "base/channel.h"
 #include "base/log.h"
 #include "base/vitals.h"
+#include "index/clock.h"
 #include "index/control.h"
 #include "index/keeper.h"
 #include "index/monitors.h"
@@ -49,7 +50,7 @@ struct keeper_waiting {            /* landed, not committed: to be acknowledged 
 	char     stream[STREAM_NAME_BYTES];
 };
 
-struct keeper_key { uint8_t sealed[PARCEL_SEALED_KEY_BYTES], key[BLOCK_KEY_BYTES]; };
+struct keeper_key { bool known; uint8_t sealed[PARCEL_SEALED_KEY_BYTES], key[BLOCK_KEY_BYTES]; };
 
 struct keeper_secrets {            /* sodium_malloc'ed */
 	struct archive_identity identity;
@@ -74,7 +75,8 @@ struct keeper {
 	uint32_t told_bytes;
 	bool     monitors_changed, stopping, hold;
 	uint64_t hold_since_ns;
-	uint64_t clock_base_ns;            /* wall clock less steady clock at the start, or when settings were read last */
+	struct clock_trust clock;
+	bool     clock_doubted;            /* as of the last look; false too when nothing goes for its age */
 	struct keeper_waiting *waiting;    /* KEEPER_WAITING_MAX */
 	uint32_t waiting_count;
 	bool     reported;                 /* losses, since the last commit */
@@ -88,6 +90,10 @@ struct keeper {
 };
 
 uint64_t keeper_clock(void); /* steady, ns */
+/* Somebody else says that the clock is right. */
+void     keeper_clock_confirmed(struct keeper *k);
+/* What a monitor says of its clock. */
+void     keeper_note_clock(struct keeper *k, struct keeper_monitor *m, uint64_t clock_ns);
 
 /* --- keeper_arrivals.c --- */
 /* The link to a new ingest process. */

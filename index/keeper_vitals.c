@@ -33,12 +33,20 @@ keeper_note_parcel(struct keeper *k, struct keeper_monitor *m, const struct parc
 }
 
 void
+keeper_note_clock(struct keeper *k, struct keeper_monitor *m, uint64_t clock_ns)
+{
+	m->clock_offset_ns = (int64_t)(clock_ns - when_now());
+	if (m->clock_offset_ns < (int64_t)CLOCK_AGREES_NS && m->clock_offset_ns > -(int64_t)CLOCK_AGREES_NS)
+		keeper_clock_confirmed(k);
+}
+
+void
 keeper_note_report(struct keeper *k, const struct arrival_report *r, uint64_t now_ns)
 {
 	struct keeper_monitor *m = &k->monitors[r->monitor];
 	struct keeper_stream *s = m->streams;
 	m->seen_ns = now_ns;
-	m->clock_offset_ns = (int64_t)(r->clock_ns - now_ns);
+	keeper_note_clock(k, m, r->clock_ns);
 	while (s && strcmp(s->name, r->stream) != 0)
 		s = s->next;
 	if (!s && m->stream_count < KEEPER_STREAMS_MAX && (s = calloc(1, sizeof *s)) != NULL) {
@@ -120,6 +128,7 @@ keeper_add_vitals(void *arg, struct vitals *v)
 	v->handshakes_failed = k->failed_past + k->gate.handshakes_failed;
 	v->connections_refused = k->refused_past + k->gate.connections_refused;
 	v->stopped = k->hold;
+	v->clock_doubtful = k->clock_doubted;
 	if (statvfs(k->settings->dir, &fs) == 0) {
 		v->disk_free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
 		v->disk_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;

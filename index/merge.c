@@ -502,12 +502,33 @@ fill_commit(struct reception *r, struct feed *f)
 	return feed_recount(r, f);
 }
 
+/* The same, once the disk has taken the segment's blocks, for which it waits piece by piece until the deadline (*more): the commit
+ * itself has then little to wait for. */
+static enum err
+fill_settle(struct reception *r, struct feed *f, uint64_t deadline_ns, bool *more)
+{
+	const struct filling *fill = f->ready ? f->ready : f->filling;
+	bool settled = !fill || !fill->segment;
+	enum err e = OK;
+	*more = true;
+	while (e == OK && !settled && monotonic_ns() < deadline_ns)
+		e = segment_settle(store_segment_writer(fill->segment), &settled);
+	if (e == OK)
+		return settled ? fill_commit(r, f) : OK;
+	char kept[ERR_TEXT_BYTES];
+	snprintf(kept, sizeof kept, "%s", err_text());
+	if (e == ERR_IO)
+		store_stop(r->store);
+	merge_abort(r, f, true);
+	return fail(e, "%s", kept);
+}
+
 /* --- steps --- */
 
 static bool
 is_old(const struct reception *r, const struct feed *f, uint64_t now_ns)
 {
-	return now_ns > f->oldest_ns && now_ns - f->oldest_ns >= r->merge_age_ns;
+	return now_ns < f->oldest_ns || now_ns - f->oldest_ns >= r->merge_age_ns; /* before: the clock was set back */
 }
 
 static bool
@@ -522,10 +543,8 @@ wants_merging(const struct reception *r, const struct feed *f, uint64_t now_ns, 
 static enum err
 merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uint64_t deadline_ns, bool *more)
 {
-	if (f->ready) {
-		*more = true;
-		return fill_commit(r, f);
-	}
+	if (f->ready)
+		return fill_settle(r, f, deadline_ns, more);
 	if (!wants_merging(r, f, now_ns, force))
 		return OK;
 	if (!f->filling) {
@@ -550,8 +569,7 @@ merge_feed(struct reception *r, struct feed *f, uint64_t now_ns, bool force, uin
 	full |= fill_is_full(f->filling);
 	if (!full && !force && !f->pressed && f->waiting < MERGE_BLOCKS_MAX && !is_old(r, f, now_ns))
 		return OK; /* it stays open for what lands next */
-	*more = true;
-	return fill_commit(r, f);
+	return fill_settle(r, f, deadline_ns, more);
 }
 
 /* One landing file in which nothing waits. */

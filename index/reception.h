@@ -70,8 +70,8 @@ enum err store_mark(struct store *s, uint32_t monitor, const char *stream, struc
 
 /* Limits of one archive, from the configuration. 0: none. */
 struct retention {
-	uint64_t age_ns;          /* records older than this (by their own time, or by arrival when they claim to be from the
-	                           * future) are removed, stream by stream */
+	uint64_t age_ns;          /* records older than this are removed, by their own time and that of their segment's file: a
+	                           * monitor's clock that is years off makes nothing old, or young for ever */
 	uint64_t stream_bytes;    /* stored bytes of a stream, landed blocks included: the oldest segments go first. When there is
 	                           * none yet, what landed is merged before its time, and goes then */
 	const struct config *config; /* what it says of single streams goes before these two; NULL: nothing */
@@ -81,7 +81,7 @@ struct retention {
 	bool     clock_doubtful;  /* nothing is removed for its age */
 };
 
-/* One bounded step (at most ~50 ms, and the fdatasync of a segment) of merging or retention; *more: there is more to do at once.
+/* One bounded step (at most ~50 ms, and a commit) of merging or retention; *more: there is more to do at once.
  * force: merges everything that landed, whatever its size and age (for tests, rm, and a clean stop). limits may be NULL.
  * ERR_FULL: the disk is; what landed stays where it is, try again later. */
 enum err reception_tend(struct store *s, const struct retention *r, uint64_t now_ns, bool force, bool *more);

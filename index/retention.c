@@ -23,7 +23,8 @@ free_bytes(struct reception *r, uint64_t *bytes)
 	return OK;
 }
 
-/* When the segment's file was written: what counts when its records claim to be from the future. */
+/* When the segment's file was written. Its records' own time is that of a monitor's clock, which may be years off: nothing goes
+ * before it was here for as long, and what claims to be from the future goes then. */
 static uint64_t
 written_ns(struct reception *r, const struct segment_row *row)
 {
@@ -56,15 +57,28 @@ old_until(uint64_t age_ns, uint64_t now_ns)
 	return age_ns == 0 || now_ns <= age_ns ? 0 : (now_ns - age_ns) / step * step;
 }
 
-/* One stream with records that are too old, or one segment from the future that was written too long ago. */
+/* Whether the stream has older records than that in a segment that was not written before. In a snapshot. */
+static enum err
+has_young(struct reception *r, uint32_t stream, uint64_t until_ns, bool *young)
+{
+	struct segment_row row = { 0 };
+	enum err e;
+	*young = false;
+	while (!*young && (e = catalogue_next_segment(catalogue_of(r), &row)) == OK)
+		*young = row.stream == stream && row.state != SEGMENT_DELETING && row.first_ns < until_ns && written_ns(r, &row) >= until_ns;
+	return *young || e == END ? OK : e;
+}
+
+/* A segment that is too old, *whole or in part. */
 static enum err
 find_old(struct reception *r, const struct retention *limits, uint64_t now_ns, struct segment_row *found, uint64_t *until_ns,
-         bool *future)
+         bool *whole)
 {
 	struct catalogue *c = catalogue_of(r);
 	struct segment_row row = { 0 };
 	uint64_t age_ns, bytes;
 	uint32_t stream = 0; /* whose limit until_ns is */
+	bool young = false;
 	enum err e;
 	TRY(catalogue_begin(c));
 	while ((e = catalogue_next_segment(c, &row)) == OK) {
@@ -74,8 +88,13 @@ find_old(struct reception *r, const struct retention *limits, uint64_t now_ns, s
 			break;
 		stream = row.stream;
 		*until_ns = old_until(age_ns, now_ns);
-		*future = row.last_ns > now_ns && written_ns(r, &row) < *until_ns;
-		if (*future || (row.first_ns < *until_ns && row.hidden_until_ns < *until_ns))
+		*whole = row.last_ns < *until_ns || row.last_ns > now_ns;
+		bool part = !*whole && row.first_ns < *until_ns && row.hidden_until_ns < *until_ns;
+		if ((!*whole && !part) || written_ns(r, &row) >= *until_ns)
+			continue;
+		if (part) /* all of the stream's go that are before */
+			e = has_young(r, row.stream, *until_ns, &young);
+		if (*whole || e != OK || !young)
 			break;
 	}
 	catalogue_end(c);
@@ -89,12 +108,12 @@ retire_old(struct reception *r, const struct retention *limits, uint64_t now_ns,
 	struct segment_row row;
 	struct store_removal removal;
 	uint64_t until_ns;
-	bool future;
-	enum err e = find_old(r, limits, now_ns, &row, &until_ns, &future);
+	bool whole;
+	enum err e = find_old(r, limits, now_ns, &row, &until_ns, &whole);
 	if (e != OK)
 		return e == END ? OK : e;
 	*more = true;
-	return future ? store_retire(r->store, &row) : store_remove(r->store, row.stream, until_ns, &removal);
+	return whole ? store_retire(r->store, &row) : store_remove(r->store, row.stream, until_ns, &removal);
 }
 
 static void

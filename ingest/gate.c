@@ -67,19 +67,39 @@ describe(const struct sockaddr_storage *from, char text[ARRIVAL_NAME_BYTES], uin
 	}
 }
 
-/* Makes room for one more: the stranger that is here longest goes. False: all have proved their keys. */
-static bool
-evict_stranger(struct gate *g)
+/* The longest there of those at this stage. */
+static struct connection *
+oldest_of(const struct gate *g, const struct gate_origin *origin, enum gate_stage stage)
 {
 	struct connection *oldest = NULL;
 	for (uint32_t i = 0; i < GATE_CONNECTIONS_MAX; i++) {
 		struct connection *c = g->slots[i];
-		if (c && !c->proved && (!oldest || c->accepted_ns < oldest->accepted_ns))
+		if (c && c->origin == origin && c->stage == stage && (!oldest || c->accepted_ns < oldest->accepted_ns))
 			oldest = c;
 	}
-	if (oldest)
-		connection_close(g, oldest, "too many connections: the one longest without a proven key goes");
-	return oldest != NULL;
+	return oldest;
+}
+
+/* Makes room for one more: of this origin, or (NULL) of that with most strangers, the oldest of the stage goes at which most
+ * are. So a flood pushes itself out, and at either stage an honest one has the time in which half of the limit comes. False:
+ * there is nobody who could go. */
+static bool
+evict_stranger(struct gate *g, const struct gate_origin *origin)
+{
+	for (const struct gate_origin *o = origin ? NULL : g->origins; o; o = o->next)
+		if (!origin || connection_strangers(o) > connection_strangers(origin))
+			origin = o;
+	if (!origin)
+		return false;
+	bool late = origin->connections[STAGE_LATE] > origin->connections[STAGE_EARLY];
+	struct connection *c = oldest_of(g, origin, late ? STAGE_LATE : STAGE_EARLY);
+	if (!c)
+		return false;
+	log_braked(&g->evictions, LOG_WARNED, "%s: %u connections from there are no monitor's yet, the oldest goes for a newer one",
+	           c->address, connection_strangers(origin));
+	g->numbers.connections_refused++;
+	connection_close(g, c, "too many connections: it had to go for a newer one");
+	return true;
 }
 
 static void
@@ -87,24 +107,14 @@ admit_connection(struct gate *g, int fd, const struct sockaddr_storage *from)
 {
 	char address[ARRIVAL_NAME_BYTES];
 	uint8_t prefix[16];
-	uint32_t strangers = 0;
 	const int one = 1;
 	describe(from, address, prefix);
-	for (uint32_t i = 0; i < GATE_CONNECTIONS_MAX; i++) {
-		const struct connection *c = g->slots[i];
-		strangers += c && !c->proved && memcmp(c->prefix, prefix, sizeof prefix) == 0;
-	}
-	if (g->limits.strangers && strangers >= g->limits.strangers) {
+	const struct gate_origin *origin = connection_origin(g, prefix);
+	bool crowd = origin && g->limits.strangers && connection_strangers(origin) >= g->limits.strangers;
+	if ((crowd && !evict_stranger(g, origin)) || (g->count >= g->limits.connections && !evict_stranger(g, NULL))) {
 		g->numbers.connections_refused++;
-		log_braked(&g->refusals, LOG_WARNED, "%s: refused, %u connections from there have not proved a key yet", address,
-		           strangers);
-		close(fd);
-		return;
-	}
-	if (g->count >= g->limits.connections && !evict_stranger(g)) {
-		g->numbers.connections_refused++;
-		log_braked(&g->refusals, LOG_WARNED, "%s: refused, there are %u connections already (limit connections)", address,
-		           g->count);
+		log_braked(&g->refusals, LOG_WARNED, "%s: refused, there are %u connections already (limit connections%s)", address,
+		           crowd ? g->limits.strangers : g->count, crowd ? "_per_address" : "");
 		close(fd);
 		return;
 	}
@@ -239,12 +249,13 @@ static bool
 turn_all(struct gate *g)
 {
 	bool more = false;
-	uint32_t left = g->count;
+	uint32_t left = g->count, first = g->turn++; /* each is the first now and then: handshakes are rationed */
 	for (uint32_t i = 0; i < GATE_CONNECTIONS_MAX && left; i++) {
-		if (!g->slots[i])
+		struct connection *c = g->slots[(first + i) % GATE_CONNECTIONS_MAX];
+		if (!c)
 			continue;
 		left--;
-		more |= connection_turn(g, g->slots[i]);
+		more |= connection_turn(g, c);
 	}
 	return more;
 }

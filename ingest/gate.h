@@ -1,9 +1,10 @@
-/* The gate: the ingest process. It listens to collectors, decrypts their sessions, verifies and examines their parcels, and
- * hands them to the store process (archive/arrival.h). It has no disk, no LMDB and no key of the archive.
+/* The gate: the ingest process. It listens to collectors, decrypts their sessions, examines their parcels, and hands
+ * them to the store process (archive/arrival.h). It has no disk, no LMDB and no key of the archive.
  *
  * Nobody gets more than a turn: one parcel per session and round, so many bytes per second per monitor (then its connection is
  * just not read), one session per monitor (a newer one takes the place of the older), so many connections per address before
- * they have proved a key. What waits here is bounded; when the store is slow, nothing is read.
+ * it is known whose they are: at this limit the oldest goes, so that a flood pushes itself out and not the honest one behind the
+ * same address. What waits here is bounded; when the store is slow, nothing is read.
  */
 #ifndef INGEST_GATE_H
 #define INGEST_GATE_H
@@ -18,8 +19,8 @@
 /* 0 means no limit, where it is not said otherwise. */
 struct gate_limits {
 	uint32_t connections;        /* in all, 1..GATE_CONNECTIONS_MAX */
-	uint32_t strangers;          /* of one address (IPv6: one /64), that have not proved a key yet */
-	uint32_t handshakes;         /* per second, all together */
+	uint32_t strangers;          /* of one address (IPv6: one /64), that are no monitor's yet */
+	uint32_t handshakes;         /* per second, all together: first messages that cost the store something */
 	uint64_t monitor_bytes;      /* per second and monitor */
 	uint32_t streams;            /* of one session, 1..GATE_STREAMS_MAX */
 };

@@ -47,6 +47,59 @@ admit(void *arg, const uint8_t key[NOISE_KEY_BYTES])
 	                                               : WIRE_REFUSAL_NONE;
 }
 
+struct gate_origin *
+connection_origin(const struct gate *g, const uint8_t prefix[16])
+{
+	struct gate_origin *o = g->origins;
+	while (o && memcmp(o->prefix, prefix, sizeof o->prefix) != 0)
+		o = o->next;
+	return o;
+}
+
+/* One more connection from there; NULL: no memory. */
+static struct gate_origin *
+origin_enter(struct gate *g, const uint8_t prefix[16])
+{
+	struct gate_origin *o = connection_origin(g, prefix);
+	if (!o) {
+		o = calloc(1, sizeof *o);
+		if (!o)
+			return NULL;
+		memcpy(o->prefix, prefix, sizeof o->prefix);
+		o->next = g->origins;
+		g->origins = o;
+	}
+	o->connections[STAGE_EARLY]++;
+	return o;
+}
+
+uint32_t
+connection_strangers(const struct gate_origin *o)
+{
+	return o->connections[STAGE_EARLY] + o->connections[STAGE_LATE] + o->connections[STAGE_ENROLLED];
+}
+
+static void
+enter_stage(struct connection *c, enum gate_stage stage)
+{
+	c->origin->connections[c->stage]--;
+	c->origin->connections[stage]++;
+	c->stage = stage;
+}
+
+static void
+origin_leave(struct gate *g, struct gate_origin *o, enum gate_stage stage)
+{
+	o->connections[stage]--;
+	if (o->connections[STAGE_MONITOR] + connection_strangers(o))
+		return;
+	struct gate_origin **at = &g->origins;
+	while (*at != o)
+		at = &(*at)->next;
+	*at = o->next;
+	free(o);
+}
+
 void
 connection_open(struct gate *g, int fd, const uint8_t prefix[16], const char *address)
 {
@@ -54,8 +107,11 @@ connection_open(struct gate *g, int fd, const uint8_t prefix[16], const char *ad
 	while (slot < GATE_CONNECTIONS_MAX && g->slots[slot])
 		slot++;
 	struct connection *c = slot < GATE_CONNECTIONS_MAX ? calloc(1, sizeof *c) : NULL;
-	if (!c || session_open_archive(&c->session, g->identity.noise_public, admit, g, g->now_ns) != OK) {
+	if (!c || session_open_archive(&c->session, g->identity.noise_public, admit, g, g->now_ns) != OK ||
+	    (c->origin = origin_enter(g, prefix)) == NULL) {
 		log_braked(&g->refusals, LOG_FAILED, "%s: refused, no memory for its session", address);
+		if (c)
+			session_close(&c->session);
 		free(c);
 		close(fd);
 		return;
@@ -64,10 +120,10 @@ connection_open(struct gate *g, int fd, const uint8_t prefix[16], const char *ad
 	c->fd = fd;
 	c->accepted_ns = c->filled_ns = g->now_ns;
 	c->tokens = INT64_MAX / 4;
-	memcpy(c->prefix, prefix, sizeof c->prefix);
 	snprintf(c->address, sizeof c->address, "%s", address);
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = c->number };
 	if (epoll_ctl(g->epoll, EPOLL_CTL_ADD, fd, &e) < 0) {
+		origin_leave(g, c->origin, STAGE_EARLY);
 		session_close(&c->session);
 		close(fd);
 		free(c);
@@ -93,6 +149,7 @@ connection_close(struct gate *g, struct connection *c, const char *reason)
 	}
 	g->numbers.handshakes_failed += !c->proved;
 	gate_parcels_drop(g, c);
+	origin_leave(g, c->origin, c->stage);
 	session_close(&c->session);
 	close(c->fd);
 	free(c->streams);
@@ -120,13 +177,33 @@ connection_refuse(struct gate *g, struct connection *c, enum wire_refusal code, 
 
 /* --- what a collector says --- */
 
-static bool
-ask_dh(struct gate *g, struct connection *c, const uint8_t peer[32])
+/* A new connection takes its part of the
+ * handshakes of this second before it costs the store anything, and waits for it. */
+static void
+ask_dh(struct gate *g, struct connection *c)
 {
+	if (!c->admitted && g->limits.handshakes) {
+		if (g->handshakes < 1)
+			return;
+		g->handshakes -= 1;
+	}
+	c->admitted = true;
+	c->dh_due = false;
 	c->asked = c->number << 16 | ++c->requests;
 	struct arrival_message m = { .kind = ARRIVAL_KIND_DH, .dh.request = c->asked };
-	memcpy(m.dh.peer, peer, sizeof m.dh.peer);
-	return gate_tell(g, &m);
+	memcpy(m.dh.peer, c->dh_peer, sizeof m.dh.peer);
+	gate_tell(g, &m);
+}
+
+/* The first is of the ephemeral key, the second of the static one. */
+static void
+take_want_dh(struct gate *g, struct connection *c, const uint8_t peer[32])
+{
+	const struct arrival_monitor *m = c->stage == STAGE_EARLY ? NULL : gate_monitor(g, peer);
+	enter_stage(c, m && m->state == ARRIVAL_STATE_ENROLLED ? STAGE_ENROLLED : STAGE_LATE);
+	memcpy(c->dh_peer, peer, sizeof c->dh_peer);
+	c->dh_due = true;
+	ask_dh(g, c);
 }
 
 static bool
@@ -156,6 +233,7 @@ take_hello(struct gate *g, struct connection *c, const struct wire_hello *in)
 		if (g->slots[i] && g->slots[i] != c && g->slots[i]->monitor.id == monitor->id)
 			connection_close(g, g->slots[i], "a newer session took its place");
 	c->monitor = *monitor;
+	enter_stage(c, STAGE_MONITOR);
 	c->tokens = GATE_BURST_BYTES_MIN;
 	struct arrival_message m = { .kind = ARRIVAL_KIND_SESSION,
 		                     .session = { .session = c->number, .monitor = monitor->id, .begins = 1,
@@ -228,25 +306,11 @@ take_message(struct gate *g, struct connection *c, const struct wire_message *m)
 
 /* --- turns --- */
 
-/* A new connection takes its part of the handshakes of this second. */
-static bool
-may_shake_hands(struct gate *g, struct connection *c)
-{
-	if (c->admitted || g->limits.handshakes == 0)
-		return true;
-	if (g->handshakes < 1) {
-		session_excuse(c->session, g->now_ns);
-		return false;
-	}
-	g->handshakes -= 1;
-	return c->admitted = true;
-}
-
 /* Whether another event may be taken: what it may be has room. */
 static bool
 may_take(struct gate *g, const struct connection *c)
 {
-	return c->asked == 0 && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
+	return c->asked == 0 && !c->dh_due && c->closing_ns == 0 && c->pending_count < GATE_PENDING_MAX &&
 	       c->pending_bytes <= GATE_PENDING_BYTES && !g->stopping &&
 	       g->pending_bytes <= GATE_PENDING_BYTES_MAX && channel_is_open(&g->store) &&
 	       channel_waiting(&g->store) <= GATE_LINK_BYTES;
@@ -269,7 +333,7 @@ take_event(struct gate *g, struct connection *c)
 	uint64_t number = c->number;
 	switch (event.kind) {
 	case SESSION_WANT_DH:
-		ask_dh(g, c, event.key);
+		take_want_dh(g, c, event.key);
 		break;
 	case SESSION_MESSAGE:
 		take_message(g, c, &event.message);
@@ -406,7 +470,9 @@ connection_turn(struct gate *g, struct connection *c)
 	int did = gate_parcel_pass(g, c); /* one parcel a turn */
 	if (!connection_find(g, number))
 		return true;
-	if (may_take(g, c) && may_shake_hands(g, c)) {
+	if (c->dh_due)
+		ask_dh(g, c);
+	if (may_take(g, c)) {
 		int n = take_event(g, c);
 		if (n == 0 && may_read(g, c))
 			n = read_some(g, c);

@@ -49,16 +49,36 @@ struct gate_parcel {
 	uint8_t       bytes[];     /* n */
 };
 
+/* How far a connection is. Only a recorded first message can show an enrolled key without having it, and it is through when
+ * the handshake's time is. */
+enum gate_stage {
+	STAGE_EARLY,    /* no first message yet */
+	STAGE_LATE,     /* it came: the store has work with it, or its key is not enrolled */
+	STAGE_ENROLLED, /* it came with the key of a monitor */
+	STAGE_MONITOR,  /* which that is, is proved */
+	STAGE_COUNT_OF
+};
+
+/* What is counted together: an IPv4 address, or an IPv6 /64. */
+struct gate_origin {
+	uint8_t  prefix[16];
+	uint32_t connections[STAGE_COUNT_OF];
+	struct gate_origin *next;
+};
+
 struct connection {
 	uint64_t number;           /* serial << GATE_SLOT_BITS | slot */
 	int      fd;
 	struct session *session;
-	uint8_t  prefix[16];       /* of its address: what is counted together */
+	struct gate_origin *origin;
+	enum gate_stage stage;
 	char     address[ARRIVAL_NAME_BYTES];
 	uint64_t accepted_ns, closing_ns, wait_told_ns, filled_ns;
 	int64_t  tokens;           /* bytes that its monitor may send */
 	uint16_t requests;
 	uint64_t asked;            /* request of DH or ENROL that is open; 0: none */
+	bool     dh_due;           /* its handshake waits for its turn: then DH with dh_peer */
+	uint8_t  dh_peer[32];
 	bool     readable, writable, admitted, proved, told_begin, goodbye;
 	struct arrival_monitor monitor; /* id 0 until HELLO */
 	uint32_t examined;
@@ -85,12 +105,13 @@ struct gate {
 	struct arrival_monitor *monitors; /* by noise_key */
 	uint32_t monitor_count;
 	struct connection *slots[GATE_CONNECTIONS_MAX];
-	uint32_t count, serial;
+	struct gate_origin *origins; /* of these; owned */
+	uint32_t count, serial, turn; /* turn: the slot that is the first in this round */
 	uint64_t pending_bytes;
 	struct block_examiner *examiner;
 	struct arrival_numbers numbers, told_numbers;
 	uint64_t numbers_ns;
-	struct log_brake refusals, strangers, ends;
+	struct log_brake refusals, evictions, strangers, ends;
 };
 
 #define GATE_TAG_POST  1u
@@ -99,6 +120,8 @@ struct gate {
 
 /* --- gate_connection.c --- */
 void connection_open(struct gate *g, int fd, const uint8_t prefix[16], const char *address);
+struct gate_origin *connection_origin(const struct gate *g, const uint8_t prefix[16]); /* NULL: no connection from there */
+uint32_t connection_strangers(const struct gate_origin *o); /* those that are no monitor's yet */
 /* One fair turn. True: it may have more to do at once. It may be closed after it. */
 bool connection_turn(struct gate *g, struct connection *c);
 void connection_tick(struct gate *g, struct connection *c);
@@ -114,7 +137,7 @@ struct gate_stream *connection_stream(struct connection *c, const char *name); /
 /* --- gate_parcel.c --- */
 /* Takes the parcel in: copies it, asks for its key. False: the connection ends. */
 bool gate_parcel_take(struct gate *g, struct connection *c, const uint8_t *bytes, size_t n);
-/* Verifies, examines and hands over the first one, if it is ready and the store takes it. True: it did. */
+/* Examines and hands over the first one, if it is ready and the store takes it. True: it did. */
 bool gate_parcel_pass(struct gate *g, struct connection *c);
 /* A stream of which the collector wants to know where it stands. False: the connection ends. */
 bool gate_stream_ask(struct gate *g, struct connection *c, const char *name);

@@ -8,7 +8,8 @@
 #include "base/when.h"
 #include "tools/collect.h"
 
-#define PATIENCE_NS (60ull * NS_PER_S) /* without an acknowledgement, before it ends with what waits left in the spool */
+#define PATIENCE_S 90u /* without an acknowledgement, before it ends with what waits left in the spool: longer than a
+                       * half-open connection is believed (SESSION_SILENCE_NS), so that it can connect again */
 
 struct pushed {
 	const char *file;
@@ -20,7 +21,8 @@ struct pushed {
 struct show {
 	struct progress progress;
 	struct collector *collector;
-	uint64_t status_ns, waiting_bytes, moved_ns;
+	uint64_t status_ns, waiting_bytes;
+	uint64_t moved_ns; /* steady clock */
 	bool forever;
 };
 
@@ -52,7 +54,7 @@ step_drain(void *arg)
 	struct spool_totals t;
 	spool_totals(collector_spool(s->collector), &t);
 	if (t.waiting_bytes != s->waiting_bytes)
-		s->moved_ns = when_now();
+		s->moved_ns = when_steady();
 	s->waiting_bytes = t.waiting_bytes;
 	progress_step(&s->progress, s->progress.total > t.waiting_bytes ? s->progress.total - t.waiting_bytes : 0, 0);
 	write_status(s);
@@ -185,7 +187,7 @@ drain(struct show *s)
 	struct spool_totals t;
 	spool_totals(collector_spool(s->collector), &t);
 	progress_init(&s->progress, "waiting for the archive", NULL, t.waiting_bytes, s->progress.quiet);
-	s->moved_ns = when_now();
+	s->moved_ns = when_steady();
 	enum err e;
 	for (;;) {
 		if (spool_wait_empty(collector_spool(s->collector), 200)) {
@@ -198,12 +200,12 @@ drain(struct show *s)
 		if (e != OK)
 			break;
 		step_drain(s);
-		if (!s->forever && when_now() - s->moved_ns > PATIENCE_NS) {
+		if (!s->forever && when_steady() - s->moved_ns > PATIENCE_S * NS_PER_S) {
 			struct sender_status st;
 			collector_sender_status(s->collector, &st);
-			e = fail(ERR_PARTIAL, "%s wait in the spool, and the archive took nothing for a minute (%s%s%s); the next push or "
+			e = fail(ERR_PARTIAL, "%s wait in the spool, and the archive took nothing for %u seconds (%s%s%s); the next push or "
 			                      "run sends them; --wait waits for as long as it takes",
-			         human_size(size, s->waiting_bytes), sender_phase_name(st.phase), st.error == OK ? "" : ": ",
+			         human_size(size, s->waiting_bytes), PATIENCE_S, sender_phase_name(st.phase), st.error == OK ? "" : ": ",
 			         st.error == OK ? "" : st.sentence);
 			break;
 		}
@@ -261,7 +263,7 @@ static const struct option_spec options[] = {
 	{ "headers-only", 0, OPTION_FLAG, NULL, NULL, "cut each packet after its innermost transport header (the default)" },
 	{ "full", 0, OPTION_FLAG, NULL, NULL, "keep payload too" },
 	{ "again", 0, OPTION_FLAG, NULL, NULL, "push a file that was pushed before" },
-	{ "wait", 0, OPTION_FLAG, NULL, NULL, "wait for the archive as long as it takes, not a minute" },
+	{ "wait", 0, OPTION_FLAG, NULL, NULL, "wait for the archive as long as it takes, not 90 seconds" },
 	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads that encode, 1 or 2 (default: 2 where there are as many processors)" },
 	{ 0 },
 };

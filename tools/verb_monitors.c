@@ -110,6 +110,7 @@ print_json(const struct vitals *v, bool running)
 {
 	struct json j = report_json();
 	json_bool(&j, "server", running);
+	json_bool(&j, "clock_doubtful", running && v->clock_doubtful);
 	json_array(&j, "monitors");
 	for (uint32_t i = 0; i < v->monitor_count; i++)
 		monitor_json(&j, &v->monitors[i], running);
@@ -194,6 +195,8 @@ run(const struct given *g)
 	enum err e = given_flag(g, "json") ? print_json(&v, running) : print_table(&v, running);
 	if (!running && !given_flag(g, "json") && !given_flag(g, "quiet"))
 		fprintf(stderr, "no server is running for this archive: sessions are not known\n");
+	if (v.clock_doubtful && !given_flag(g, "json") && !given_flag(g, "quiet"))
+		fprintf(stderr, "the server does not believe its clock: nothing is removed for its age (its log says more)\n");
 	vitals_fini(&v);
 	return e;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""kill -9 of the collector, the ingest process, the store process and the parent, at each step that changes a file or sends
-(tests/fault/shim.c) and at random moments, while a collector pushes. Afterwards, with everything started again by who
+"""kill -9 of the collector, the ingest process, the store process and the parent, at each step that changes a file, sends or makes a
+process (tests/fault/shim.c) and at random moments, while a collector pushes. Afterwards, with everything started again by who
 does that in life (the parent its children, this script the parent and the collector): the spool is empty, the archive has
 exactly the packets that the files had, and fsck finds nothing.
 
@@ -22,7 +22,7 @@ from kit import remote as r     # noqa: E402
 from kit.results import *       # noqa: E402,F403
 
 LANES = 20
-RANDOM_CASES = 380 + int(os.environ.get("REMOTE_KILLS", "0"))
+RANDOM_CASES = 300 + int(os.environ.get("REMOTE_KILLS", "0"))
 SEED = int(os.environ.get("REMOTE_SEED", "1"))
 POINTS_MIN = 1000
 STEPS_MAX = 400
@@ -123,6 +123,36 @@ def server_dies(lane, process, below, kind, n, merging=False):
     return lane.site.fsck() or r.difference(lane.site.export(), traces.bag(lane.case))
 
 
+def parents_life(lane, env, files):
+    """All that a parent does, as far as it lives: starts its processes, starts those again that die, and stops in order."""
+    if not lane.site.start(env=env, sandbox=False):
+        return
+    lane.collector.start_push(*files)
+    for role in "ingest", "store":
+        pid = r.wait_until(lambda: lane.site.pid(role) or not lane.site.running(), 5)
+        if pid and pid is not True:
+            r.kill(pid)
+            r.wait_until(lambda: lane.site.pid(role) not in (None, pid) or not lane.site.running(), 5)
+    lane.site.stop()
+
+
+def parent_dies(lane, kind, n):
+    """The parent at its step n."""
+    lane.reset()
+    once = os.path.join(lane.site.folder, "once")
+    if os.path.exists(once):
+        os.unlink(once)
+    files = lane.files()
+    parents_life(lane, r.shim(f"{kind}:{n}", once=once, process="atoll", sends=True), files)
+    counted["parent"] += os.path.exists(once)
+    lane.site.kill()
+    lane.site.start()
+    code = lane.collector.process.wait(90) if lane.collector.process else 0
+    words = f"push ends with {code}: {lane.collector.tail(3)}" if code not in (0, -9) else lane.check(files)
+    code = lane.site.stop()
+    return words or (f"the server stops with {code}: {lane.site.tail(4)}" if code != 0 else None)
+
+
 def anybody_dies(lane, seed):
     """One to three of the four at random moments."""
     chance = random.Random(seed)
@@ -181,6 +211,17 @@ def steps_of(lane, who):
         return min(STEPS_MAX, max(int(line.split()[0]) for line in f))
 
 
+def steps_of_parent(lane):
+    lane.reset()
+    log = os.path.join(lane.site.folder, "steps.log")
+    if os.path.exists(log):
+        os.unlink(log)
+    parents_life(lane, r.shim("kill:1000000", log=log, process="atoll", sends=True), lane.files())
+    lane.collector.kill()
+    with open(log, encoding="utf-8") as f:
+        return min(STEPS_MAX, max(int(line.split()[0]) for line in f))
+
+
 WHO = {
     "collector": {"collector": True, "merging": False, "shim": lambda lane: {"below": lane.collector.folder, "sends": True}},
     "store": {"collector": False, "merging": False,
@@ -194,6 +235,7 @@ WHO = {
 def cases(lane):
     """(group, function of a lane)"""
     steps = {name: steps_of(lane, who) for name, who in WHO.items()}
+    steps["parent"] = steps_of_parent(lane)
     print("# steps:", steps)
     made = []
     for kind in ("kill", "torn", "after"):
@@ -206,6 +248,8 @@ def cases(lane):
     for kind in ("kill", "after"):
         for n in range(1, steps["ingest"] + 1):
             made.append(("ingest", lambda l, k=kind, n=n: server_dies(l, "atoll-ingest", False, k, n), f"{kind}:{n}"))
+        for n in range(1, steps["parent"] + 1):
+            made.append(("parent", lambda l, k=kind, n=n: parent_dies(l, k, n), f"{kind}:{n}"))
     for i in range(RANDOM_CASES):
         made.append(("anybody", lambda l, i=i: anybody_dies(l, SEED * 1000000 + i), f"seed {SEED * 1000000 + i}"))
     random.Random(SEED).shuffle(made)
@@ -263,7 +307,7 @@ traces = None
 todo = queue.Queue()
 more = itertools.count(RANDOM_CASES)
 counted = r.Counter()
-bad = {g: [] for g in ("collector", "store", "merging", "ingest", "anybody")}
+bad = {g: [] for g in ("collector", "store", "merging", "ingest", "parent", "anybody")}
 seconds = {g: [] for g in bad}
 if r.ready("all_of_it"):
     main()

@@ -353,6 +353,32 @@ ON_SOCKET(sendto, (int fd, const void *p, size_t n, int flags, const struct sock
           next(fd, p, part(now, n, -1), flags, to, room), int, const void *, size_t, int, const struct sockaddr *, socklen_t)
 ON_SOCKET(sendmsg, (int fd, const struct msghdr *m, int flags), next(fd, m, flags), int, const struct msghdr *, int)
 
+/* Making a process, and what connects it, counts with the sends. */
+int
+socketpair(int domain, int type, int protocol, int fds[2])
+{
+	NEXT(int, socketpair, int, int, int, int *);
+	bool now = false;
+	if (count_sends && count("socketpair", "socket", &now))
+		return -1;
+	int r = next(domain, type, protocol, fds);
+	stepped(now);
+	return r;
+}
+
+pid_t
+fork(void)
+{
+	NEXT(pid_t, fork, void);
+	bool now = false;
+	if (count_sends && count("fork", "process", &now))
+		return -1;
+	pid_t r = next();
+	if (r != 0)
+		stepped(now);
+	return r;
+}
+
 /* These two write the first half of their vectors, at least one, when they are to do part. */
 static int
 vectors(bool now, int n)

@@ -144,7 +144,7 @@ static void
 metrics_and_health_are_served(void **state)
 {
 	(void)state;
-	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 OK\r\n");
 	assert_non_null(strstr(text, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
 	assert_non_null(strstr(text, "\r\nConnection: close\r\n"));
@@ -152,14 +152,18 @@ metrics_and_health_are_served(void **state)
 	assert_true(ASK("GET /healthz HTTP/1.0\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 OK\r\n");
 	assert_non_null(strstr(text, "\r\n\r\nok\n"));
-	assert_true(ASK("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 OK\r\n");
 	assert_string_equal(text + strlen(text) - 4, "\r\n\r\n");
-	assert_true(ASK("GET /other HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /other HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 404 ");
-	assert_true(ASK("GET /metrics?x=%00&y HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /metrics?x=%00&y HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 ");
-	assert_true(ASK("GET /%6detrics HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n") > 0);
+	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9713\r\n\r\n") > 0);
+	STARTS("HTTP/1.1 200 ");
+	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: [::1]:9713\r\n\r\n") > 0);
+	STARTS("HTTP/1.1 200 ");
+	assert_true(ASK("GET /%6detrics HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 ");
 }
 
@@ -169,22 +173,26 @@ hostile_requests_get_one_refusal_and_the_connection_ends(void **state)
 	(void)state;
 #define R(status, request) { status, sizeof request - 1, request }
 	static const struct { const char *status; size_t n; const char *request; } v[] = {
-		R("501", "GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-		R("501", "POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-		R("413", "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
-		R("413", "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 34\r\n\r\nGET /metrics HTTP/1.1\r\nHost: b\r\n\r\n"),
-		R("400", "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+		R("501", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		R("501", "POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		R("413", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
+		R("413", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 34\r\n\r\nGET /metrics HTTP/1.1\r\nHost: b\r\n\r\n"),
+		R("400", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: b\r\n\r\n"),
 		R("400", "GET /healthz HTTP/1.1\nHost: a\n\n"),
-		R("400", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"),
-		R("400", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n"),
-		R("400", "GET /healthz HTTP/1.1\r\nHost: a\r\n X: a\r\n\r\n"),
+		R("400", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n"),
+		R("400", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n"),
+		R("400", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n X: a\r\n\r\n"),
 		R("400", "GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n"),
 		R("400", "GET /healthz HTTP/1.1\r\n\r\n"),
-		R("405", "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
-		R("405", "OPTIONS /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
-		R("400", "GET http://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
-		R("417", "GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"),
+		R("405", "POST /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+		R("405", "OPTIONS /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+		R("400", "GET http://a/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+		R("417", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n"),
 		R("505", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+		R("421", "GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n"),
+		R("421", "GET /metrics HTTP/1.1\r\nHost: localhost.example:80\r\n\r\n"),
+		R("421", "GET /metrics HTTP/1.1\r\nHOST:\t127.0.0.1.example \r\n\r\n"),
+		R("421", "GET /metrics HTTP/1.1\r\nX: y\r\nhost: :80\r\n\r\n"),
 		R("400", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
 		R("400", "\0\0\0\0"),
 	};
@@ -196,7 +204,7 @@ hostile_requests_get_one_refusal_and_the_connection_ends(void **state)
 		assert_int_equal(strncmp(text + 9, wanted, 3), 0);
 		assert_null(strstr(text + 9, "HTTP/1.1 ")); /* one answer */
 	}
-	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 ");
 }
 
@@ -204,7 +212,8 @@ static void
 a_second_request_is_not_answered(void **state)
 {
 	(void)state;
-	(void)ASK("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+	(void)ASK("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	          "GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
 	if (text[0])
 		STARTS("HTTP/1.1 200 ");
 	assert_null(strstr(text, "atoll_"));
@@ -215,7 +224,7 @@ static void
 a_request_in_many_pieces_is_whole(void **state)
 {
 	(void)state;
-	static const char request[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+	static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: y\r\n\r\n";
 	int fd = dial(), one = 1;
 	assert_int_equal(setsockopt(fd, IPPROTO_TCP, 1, &one, sizeof one), 0);
 	for (size_t i = 0; i < sizeof request - 1; i++) {
@@ -251,7 +260,7 @@ slow_ones_are_sent_away_and_cost_nothing(void **state)
 			assert_int_equal(send(idle[i], "GET / HTTP/1.1\r\nHo", 18, MSG_NOSIGNAL), 18);
 	}
 	uint64_t before = cpu_ticks(server);
-	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") > 0); /* when those before it were closed */
+	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0); /* when those before it were closed */
 	STARTS("HTTP/1.1 200 ");
 	uint64_t took = cpu_ticks(server) - before;
 	print_message("# %u ms of processor while 64 connections waited\n", (unsigned)(took * 1000 / (uint64_t)sysconf(_SC_CLK_TCK)));
@@ -267,18 +276,18 @@ without_the_store_it_says_so(void **state)
 {
 	(void)state;
 	kill(store, SIGSTOP);
-	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 503 ");
 	assert_non_null(strstr(text, "does not answer"));
 	kill(store, SIGCONT);
 	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 100000000 }, NULL);
-	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 200 ");
 	kill(store, SIGKILL);
 	waitpid(store, NULL, 0);
 	store = 0;
 	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 100000000 }, NULL);
-	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") > 0);
+	assert_true(ASK("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") > 0);
 	STARTS("HTTP/1.1 503 ");
 }
 

@@ -665,6 +665,21 @@ a_query_during_merges_sees_each_record_once(void **state)
 
 /* --- retention --- */
 
+/* As if all segments had been written then. */
+static void
+written_at(uint64_t ns)
+{
+	struct segment_row row = { 0 };
+	const struct timespec at = { .tv_sec = (time_t)(ns / 1000000000u) }, times[2] = { at, at };
+	char path[PATH_BYTES];
+	MUST(catalogue_begin(catalogue()));
+	while (catalogue_next_segment(catalogue(), &row) == OK) {
+		MUST(archive_segment_path(store_archive(store), row.id, path));
+		assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	}
+	catalogue_end(catalogue());
+}
+
 static void
 old_and_large_streams_lose_their_oldest_segments(void **state)
 {
@@ -691,6 +706,7 @@ old_and_large_streams_lose_their_oldest_segments(void **state)
 	/* older than what is 1,500 s before 12,500 s: the first segment of both; then the second of the large one for its size */
 	struct retention limits = { .age_ns = 1500 * 1000000000ull, .stream_bytes = of_one + of_one / 2 };
 	now_ns = 12500 * 1000000000ull;
+	written_at(10000 * 1000000000ull);
 	for (more = true; more;)
 		MUST(reception_tend(store, &limits, now_ns, false, &more));
 	assert_int_equal(totals().segments, 3);
@@ -742,6 +758,12 @@ single_streams_have_limits_of_their_own(void **state)
 		MUST(reception_tend(store, &limits, now_ns, false, &more));
 	assert_int_equal(totals().segments, 6); /* a clock that is not believed makes nothing old */
 	limits.clock_doubtful = false;
+	now_ns += 2000000000u;
+	written_at(12400 * 1000000000ull);
+	for (more = true; more;)
+		MUST(reception_tend(store, &limits, now_ns, false, &more));
+	assert_int_equal(totals().segments, 6); /* nor does one of a monitor that is far behind */
+	written_at(10000 * 1000000000ull);
 	now_ns += 2000000000u;
 	for (more = true; more;)
 		MUST(reception_tend(store, &limits, now_ns, false, &more));

@@ -217,8 +217,11 @@ static void
 walk(const char *policy, const char *mode, const char *later, bool kills, unsigned stride)
 {
 	char fault[64];
-	if (PROGRAM_IS_SANITIZED || access(shim, R_OK) != 0)
+	if (PROGRAM_IS_SANITIZED || access(shim, R_OK) != 0) {
+		print_message("skipped: %s\n", PROGRAM_IS_SANITIZED ? "a preloaded library does not go with sanitizers"
+		                                                    : "there is no fault shim (make unit builds it)");
 		skip();
+	}
 	unsigned n = steps_of(policy);
 	assert_in_range(n, 30, STEPS_MAX);
 	for (unsigned i = 1; i <= n; i += stride) {
