@@ -1,6 +1,7 @@
 # Atoll. `make help` says what there is.
 #
-# One flavour of the program lives in one folder: build/gcc, build/clang, build/san (SAN=address,undefined), build/fuzz.
+# One flavour of the program lives in one folder: build/gcc, build/clang, build/san (SAN=address,undefined), build/san-clang
+# (CC=clang, too), whose objects are those of the fuzz targets as well.
 # Variables: CC, SAN, BUILD (default build), PREFIX, DESTDIR, WERROR (empty: warnings do not stop the build), T, N,
 # PARTS (the folders that make the library).
 
@@ -19,13 +20,15 @@ OPTIMISE := -O3
 LINK :=
 ifneq ($(filter fuzz fuzz-build,$(MAKECMDGOALS)),)
 CC := clang
-FLAVOUR := fuzz
-OPTIMISE := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LINK := -fsanitize=address,undefined
-else ifneq ($(SAN),)
+SAN := address,undefined
+endif
+ifneq ($(SAN),)
 FLAVOUR := san$(if $(findstring clang,$(CC)),-clang)
-OPTIMISE := -O1 -fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LINK := -fsanitize=$(SAN)
+OPTIMISE := -O1 $(LINK) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ifneq ($(findstring clang,$(CC)),)
+OPTIMISE += -fsanitize=fuzzer-no-link
+endif
 else
 FLAVOUR := $(notdir $(CC))
 OPTIMISE += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
@@ -104,7 +107,7 @@ deps:
 demo: deps all $(GEN)
 	@GEN=$(GEN) tools/demo.sh
 
-## test     everything: checks, unit tests, end to end, sanitizers, clang, short fuzz runs
+## test     everything: checks, unit tests, end to end, again with clang's sanitizers, short fuzz runs
 test: deps
 	@python3 tests/run.py
 

@@ -2,6 +2,7 @@
 """The collector against a sink: enrolment, push (exactly once over kills, cut connections, repetition), refusals, live capture on a
 veth pair, sampling, shedding, memory."""
 # also: sanitized
+# waits
 import json
 import random
 import signal

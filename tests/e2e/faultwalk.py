@@ -9,10 +9,12 @@ sys.dont_write_bytecode = True
 from kit import traces as t  # noqa: E402
 from kit.results import *    # noqa: E402,F403
 
-KINDS = "kill", "torn", "after", "errno:EIO", "errno:ENOSPC", "short"
-FULL = "errno:ENOSPC+"  # that step and all later ones
+# "after" a step the disk is as it is before a kill at the next one, so it is not walked
+KINDS = "kill", "torn", "errno:EIO", "errno:ENOSPC", "short"
+FULL = "errno:ENOSPC+"    # that step and all later ones
+PARTS_OF = "torn", "short"  # of what is written: at the steps that write
 PARTS = ["format", "index", "keystore", "manifest", "owner.key", "segments"]
-KILLED = ("kill", "torn", "after")
+KILLED = ("kill", "torn")
 
 
 def faulty(fault, below, *command):
@@ -20,12 +22,15 @@ def faulty(fault, below, *command):
 
 
 def steps_of(below, *command):
-    r = faulty("count:steps.txt", below, *command)
+    """The calls that its steps are."""
+    r = run(*command, env={"LD_PRELOAD": SHIM, "ATOLL_FAULT_LOG": "steps.txt", "ATOLL_FAULT_DIR": os.path.abspath(below)})
     if r.code != 0:
         ok("the_command_works_without_a_fault", False, command, r)
-        return 0
-    with open("steps.txt", encoding="ascii") as f:
-        return int(f.read())
+        return []
+    with open("steps.txt", encoding="utf-8") as f:
+        calls = [line.split()[1] for line in f]
+    os.unlink("steps.txt")
+    return calls
 
 
 def fresh(copy, of):
@@ -48,12 +53,16 @@ def walk(name, steps, case, kinds=KINDS):
     """case(kind, fault) gives the words of what went wrong, or None."""
     for kind in kinds:
         bad = []
-        for n in range(1, steps + 1):
+        tried = [n for n, call in enumerate(steps, 1) if kind not in PARTS_OF or "write" in call]
+        if kind == "errno:ENOSPC":
+            tried = tried[::2]  # the way of EIO, which comes everywhere
+        for n in tried:
             words = case(kind, f"{kind[:-1]}:{n}+" if kind == FULL else f"{kind}:{n}")
             if words:
                 bad.append(f"step {n}: {shown(words)}")
         title = kind.replace(":", "_").replace("+", "_from_there_on")
-        ok(f"{name}_survives_{title}_at_each_step", not bad, f"{len(bad)} of {steps};", bad[:4])
+        print(f"# {name}, {kind}: {len(tried)} of {len(steps)} steps")
+        ok(f"{name}_survives_{title}_at_each_step", not bad, f"{len(bad)} of {len(tried)};", bad[:4])
 
 
 def sound(archive, *allowed):
@@ -110,7 +119,7 @@ def imports():
             wholes.append(f.read()[24:])
     fresh("A", "fresh")
     steps = steps_of("A", ATOLL, "-A", "A", "import", "--stream", "s", "a.pcap", "b.pcap")
-    ok("an_import_has_many_steps", steps >= 40, steps)
+    ok("an_import_has_many_steps", len(steps) >= 40, len(steps))
     walk("import", steps, import_case(wholes), KINDS + (FULL,))
 
 
@@ -163,7 +172,7 @@ def removals():
         return sound("A")
     fresh("A", "full")
     steps = steps_of("A", *command)
-    ok("a_removal_has_many_steps", steps >= 25, steps)
+    ok("a_removal_has_many_steps", len(steps) >= 25, len(steps))
     walk("rm", steps, case)
     same("another_stream_is_untouched", json.loads(atoll("A", "query", "--count", "--json", "-s", "other").text)["packets"],
          len(t.whole("a.pcap")))
@@ -248,7 +257,7 @@ def inits(name, *where):
     clear()
     steps = steps_of("I", *command)
     walk(name, steps, case)
-    pairs = [(a, b) for a in range(2, steps, 3) for b in range(1 + a % 2, steps + 20, 4)]
+    pairs = [(a, b) for a in range(2, len(steps), 3) for b in range(1 + a % 2, len(steps) + 20, 4)]
     bad = [f"{p}: {words}" for p in pairs if (words := killed_again(*p))]
     ok(f"{name}_that_was_killed_twice_can_be_done_again", not bad, f"{len(bad)} of {len(pairs)};", bad[:4])
 

@@ -57,7 +57,8 @@ def listing():
     must("revoke_of_one_that_has_a_code_only", atoll("a", "revoke", "roof"), 0, "the code for roof is withdrawn")
     must("voids_it", atoll("a", "revoke", "roof"), 5)
     same("in_json_as_well", json.loads(atoll("a", "revoke", "r", "--json").text), {"version": 1, "monitor": "r", "state": "withdrawn"})
-    same("then_nobody_is_left", json.loads(atoll("a", "monitors", "--json").text), {"version": 1, "server": False, "clock_doubtful": False, "monitors": []})
+    same("then_nobody_is_left", json.loads(atoll("a", "monitors", "--json").text),
+         {"version": 1, "server": False, "clock_doubtful": False, "monitors": []})
     atoll("a", "enroll", "roof", "-q")
     r = atoll("a", "rebuild")
     must("a_rebuild_says_that_codes_are_void", r, 0)

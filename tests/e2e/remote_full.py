@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Disks that are full: the archive's (collectors wait, queries go on, it goes on by itself when there is room, nothing is lost) and
 the spool's (files that are pushed wait; what a capture loses is counted: remote_live.py)."""
+# waits
 import json
 import subprocess
 import sys

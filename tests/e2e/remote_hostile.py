@@ -2,6 +2,7 @@
 """Monitors that mean harm, or are broken, against a served archive: parcels of others, names that are paths, gaps, forks, garbage
 and bombs with a right signature, copies, floods, silence. Each is answered as docs/wire.md says; the archive stays up, takes
 from an honest collector all the while, and its ingest process stays small. The bytes come from tests/collector.py."""
+# waits
 import base64
 import importlib.util
 import json

@@ -4,6 +4,7 @@ a word, chopped and delayed, slow; a flipped bit in each of the first bytes of e
 connection made twice; recorded connections played again to the archive and to a collector. The collector must come through
 without help, with everything stored once; nobody who replays must have any effect.
 """
+# waits
 import queue
 import random
 import socket

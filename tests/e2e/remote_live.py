@@ -4,6 +4,7 @@ captured in the other. Every frame arrives exactly once; the link goes down and 
 spool can hold, with either policy: what is stored and what is counted as lost are together what was sent. 30 % loss,
 repeated and reordered packets between collector and archive.
 """
+# waits
 
 import struct
 import subprocess

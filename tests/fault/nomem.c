@@ -5,14 +5,17 @@
  *
  *     ATOLL_NOMEM=N           call N fails
  *                 N+          so do all later ones
- *                 count:FILE  none fails; their number is written to FILE at the end
+ *                 count:FILE  none fails; FILE gets two lines at the end: how many calls there were, and the numbers of those
+ *                             that stand for all: the first and the last with the same stack of callers
  *
  * A value that is none of these ends the process with a message. With several threads the number of a call is not the same in
  * every run.
  */
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +38,11 @@ static long at_call;
 static bool and_later;
 static const char *count_path;
 
+/* Counting: calls by their stacks. */
+#define STACKS_MAX 65536u
+static struct { uint64_t hash; long first, last; } stacks[STACKS_MAX];
+static pthread_mutex_t stacks_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void __attribute__((constructor))
 start(void)
 {
@@ -42,7 +50,9 @@ start(void)
 	if (text == NULL || *text == 0)
 		return;
 	if (strncmp(text, "count:", 6) == 0 && text[6]) {
+		void *frames[1];
 		count_path = text + 6;
+		(void)backtrace(frames, 1); /* the first one asks for memory */
 	} else {
 		char *end;
 		at_call = strtol(text, &end, 10);
@@ -59,14 +69,40 @@ start(void)
 static void __attribute__((destructor))
 end(void)
 {
-	char line[32];
 	atomic_store(&started, false);
-	if (count_path == NULL)
+	FILE *f = count_path ? fopen(count_path, "w") : NULL;
+	if (f == NULL)
 		return;
-	int n = snprintf(line, sizeof line, "%ld\n", atomic_load(&calls));
-	long fd = syscall(SYS_openat, AT_FDCWD, count_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	(void)syscall(SYS_write, (int)fd, line, (size_t)n);
-	(void)syscall(SYS_close, (int)fd);
+	fprintf(f, "%ld\n", atomic_load(&calls));
+	for (size_t i = 0; i < STACKS_MAX; i++) {
+		if (stacks[i].first)
+			fprintf(f, "%ld ", stacks[i].first);
+		if (stacks[i].last)
+			fprintf(f, "%ld ", stacks[i].last);
+	}
+	fprintf(f, "\n");
+	fclose(f);
+}
+
+static void
+note_stack(long n)
+{
+	void *frames[64];
+	uint64_t hash = 1;
+	int depth = backtrace(frames, sizeof frames / sizeof *frames);
+	for (int i = 0; i < depth; i++)
+		hash = (hash ^ (uintptr_t)frames[i]) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+	pthread_mutex_lock(&stacks_lock);
+	size_t at = hash % STACKS_MAX;
+	for (size_t tries = 0; stacks[at].first && stacks[at].hash != hash; at = (at + 1) % STACKS_MAX)
+		if (++tries == STACKS_MAX)
+			abort();
+	stacks[at].hash = hash;
+	if (stacks[at].first)
+		stacks[at].last = n;
+	else
+		stacks[at].first = n;
+	pthread_mutex_unlock(&stacks_lock);
 }
 
 /* Counts a call. True: it fails. */
@@ -76,6 +112,8 @@ fails(void)
 	if (!atomic_load(&started))
 		return false;
 	long n = atomic_fetch_add(&calls, 1) + 1;
+	if (count_path)
+		note_stack(n);
 	if (at_call == 0 || (n != at_call && !(and_later && n > at_call)))
 		return false;
 	errno = ENOMEM;

@@ -7,6 +7,9 @@
 
 #include "base/limits.h"
 
+/* From now on scratch_make() makes its folders in memory, where there is room: for tests that sync a thousand times and are not
+ * about the disk. */
+void scratch_in_memory(void);
 /* A fresh folder below TMPDIR (or /tmp), and its removal with all that is in it. */
 void scratch_make(char dir[PATH_BYTES]);
 void scratch_remove(const char *dir);

@@ -11,4 +11,8 @@
 
 #include <cmocka.h>
 
+/* A call that has to go well: when not, the test fails with the error's own words. */
+#define MUST(call) must(call, __FILE__, __LINE__)
+void must(enum err e, const char *file, int line);
+
 #endif

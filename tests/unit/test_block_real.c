@@ -11,6 +11,7 @@
 #include "archive/block.h"
 #include "archive/dissect.h"
 #include "base/bytes.h"
+#include "base/sandbox.h"
 #include "ingest/trace.h"
 #include "tests/support/block_trip.h"
 #include "tests/support/scratch.h"
@@ -42,7 +43,9 @@ close_all(void **state)
 	return 0;
 }
 
-/* --- all blocks of a file, both ways --- */
+/* --- blocks of a file, both ways --- */
+
+#define SHARE (PROGRAM_IS_SANITIZED ? 4 : 1) /* one in so many, with sanitizers */
 
 static void
 both_ways(const char *path)
@@ -67,9 +70,9 @@ trip_file(const char *path)
 		return; /* no trace */
 	tally.files++;
 	enum err e = OK;
-	while (e == OK) {
+	for (unsigned block = 0; e == OK; block++) {
 		e = trace_fill(t, frames);
-		if (frames->count > 0)
+		if (frames->count > 0 && block % SHARE == 0)
 			both_ways(path);
 	}
 	trace_close(&t);
@@ -78,8 +81,9 @@ trip_file(const char *path)
 static int
 trip_one(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
+	static unsigned files;
 	(void)st, (void)where;
-	if (kind == FTW_F)
+	if (kind == FTW_F && files++ % SHARE == 0)
 		trip_file(path);
 	return 0;
 }
@@ -360,7 +364,7 @@ agree_one(const char *path, const struct stat *st, int kind, struct FTW *where)
 	(void)where;
 	/* a part of them: tshark takes long to start */
 	bool generated = strstr(path, "/gen.pcap") != NULL;
-	if (kind != FTW_F || (!generated && (st->st_size < 5000 || files++ % 12 != 0)) || trace_open(&t, path) != OK)
+	if (kind != FTW_F || (!generated && (st->st_size < 5000 || files++ % 24 != 0)) || trace_open(&t, path) != OK)
 		return 0;
 	trace_close(&t);
 	if (ask_tshark(path, tshark_output))
@@ -375,8 +379,8 @@ columns_are_what_tshark_reads(void **state)
 	char path[PATH_BYTES + 16], output[PATH_BYTES + 16];
 	char program[] = "tshark", version[] = "--version";
 	char *const argv[] = { program, version, NULL };
-	if (scratch_run(argv, "/dev/null") != 0) {
-		print_message("skipped: no tshark here\n");
+	if (PROGRAM_IS_SANITIZED || scratch_run(argv, "/dev/null") != 0) {
+		print_message("skipped: no tshark here, or a sanitized program, which has the same columns\n");
 		skip();
 	}
 	snprintf(output, sizeof output, "%s.tshark", scratch);

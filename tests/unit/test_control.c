@@ -28,15 +28,6 @@ static char  top[PATH_BYTES], dir[PATH_BYTES], heard_path[PATH_BYTES];
 static pid_t server;
 
 static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
-static void
 add_vitals(void *arg, struct vitals *v)
 {
 	(void)arg;

@@ -12,105 +12,29 @@
 #include "base/io.h"
 #include "index/fsck.h"
 #include "index/rebuild.h"
-#include "tests/support/make_archive.h"
-#include "tests/support/sender.h"
+#include "tests/support/site.h"
 #include "tests/support/unit.h"
 
 #define FULL (BLOCK_RECORDS_MAX / 2 + 1) /* records of a block that is copied as it is */
-
-static char top[PATH_BYTES], dir[PATH_BYTES];
-static struct store *store;
-static struct sender one, two;
-static uint64_t now_ns;
-
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
-static int
-make(void **state)
-{
-	(void)state;
-	scratch_make(top);
-	MUST(io_path(dir, top, "a"));
-	MUST(archive_init(dir, NULL));
-	MUST(store_open(&store, dir, NULL));
-	sender_open(&one, store, "one", 1);
-	sender_open(&two, store, "two", 2);
-	now_ns = 1000000000000u;
-	return 0;
-}
-
-static int
-unmake(void **state)
-{
-	(void)state;
-	store_close(&store);
-	scratch_remove(top);
-	return 0;
-}
-
-static struct catalogue *catalogue(void) { return archive_catalogue(store_archive(store)); }
-
-static void
-reopen(void)
-{
-	store_close(&store);
-	MUST(store_open(&store, dir, NULL));
-}
-
-/* Lands, counts and forgets. */
-static void
-give(const struct sender *m, struct sent *p, struct digest *want)
-{
-	enum landing_answer answer;
-	struct feed_mark mark;
-	MUST(send_land(store, m, p, now_ns += 1000, &answer, &mark));
-	assert_int_equal(answer, LANDED);
-	digest_add(want, &p->digest);
-	sent_free(&p);
-}
-
-static void
-commit(void)
-{
-	MUST(store_land_commit(store));
-}
 
 static unsigned
 tend(bool force)
 {
 	unsigned steps = 0;
 	for (bool more = true; more; steps++)
-		MUST(reception_tend(store, NULL, now_ns, force, &more));
+		MUST(reception_tend(site.store, NULL, site.now_ns, force, &more));
 	return steps;
 }
 
-static void
-holds(const struct digest *want, int line)
-{
-	struct digest have;
-	MUST(archive_digest(store_archive(store), NULL, 0, UINT64_MAX, &have, NULL));
-	if (have.records != want->records || have.sum != want->sum)
-		print_message("# line %d: %llu records, not %llu\n", line, (unsigned long long)have.records,
-		              (unsigned long long)want->records);
-	assert_int_equal(have.records, want->records);
-	assert_int_equal(have.sum, want->sum);
-}
-#define HOLDS(want) holds(want, __LINE__)
+#define HOLDS(want) SITE_HOLDS(NULL, want)
 
 static struct catalogue_totals
 totals(void)
 {
 	struct catalogue_totals t;
-	MUST(catalogue_begin(catalogue()));
-	MUST(catalogue_sum(catalogue(), 0, &t));
-	catalogue_end(catalogue());
+	MUST(catalogue_begin(site_catalogue()));
+	MUST(catalogue_sum(site_catalogue(), 0, &t));
+	catalogue_end(site_catalogue());
 	return t;
 }
 
@@ -119,10 +43,10 @@ blocks_in_segments(void)
 {
 	struct segment_row row = { 0 };
 	uint64_t n = 0;
-	MUST(catalogue_begin(catalogue()));
-	while (catalogue_next_segment(catalogue(), &row) == OK)
+	MUST(catalogue_begin(site_catalogue()));
+	while (catalogue_next_segment(site_catalogue(), &row) == OK)
 		n += row.state == SEGMENT_LIVE ? row.blocks : 0;
-	catalogue_end(catalogue());
+	catalogue_end(site_catalogue());
 	return n;
 }
 
@@ -131,35 +55,11 @@ landing_files(void)
 {
 	struct landing_row row = { 0 };
 	unsigned n = 0;
-	MUST(catalogue_begin(catalogue()));
-	while (catalogue_next_landing(catalogue(), &row) == OK)
+	MUST(catalogue_begin(site_catalogue()));
+	while (catalogue_next_landing(site_catalogue(), &row) == OK)
 		n++;
-	catalogue_end(catalogue());
+	catalogue_end(site_catalogue());
 	return n;
-}
-
-static void
-print_fault(void *arg, const char *sentence)
-{
-	(void)arg;
-	print_message("# %s\n", sentence);
-}
-
-/* fsck is content, and a rebuild comes to an equal index. */
-static void
-is_in_order(void)
-{
-	struct fsck_report report;
-	struct rebuild_report rebuilt;
-	store_close(&store);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ .see = print_fault }, &report));
-	assert_int_equal(report.faults, 0);
-	char *before = test_archive_dump(dir, NULL);
-	MUST(rebuild_run(dir, NULL, print_fault, NULL, &rebuilt));
-	char *after = test_archive_dump(dir, NULL);
-	assert_string_equal(before, after);
-	free(before), free(after);
-	MUST(store_open(&store, dir, NULL));
 }
 
 /* --- */
@@ -170,17 +70,17 @@ small_blocks_are_joined_into_full_ones(void **state)
 	(void)state;
 	struct sending s;
 	struct digest want = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	s.lost_kernel = 4;
 	for (unsigned i = 0; i < 100; i++) {
-		give(&one, i % 10 == 9 ? send_loss(&s, 1, 3) : send_block(&s, 700), &want);
+		site_give(&site.one, i % 10 == 9 ? send_loss(&s, 1, 3) : send_block(&s, 700), &want);
 		if (i % 7 == 0)
-			commit();
+			site_commit();
 	}
-	commit();
+	site_commit();
 	assert_int_equal(tend(false), 1); /* nothing is due */
 	assert_int_equal(totals().landed_blocks, 90);
-	is_in_order();
+	site_is_in_order();
 	HOLDS(&want);
 	tend(true);
 	HOLDS(&want);
@@ -190,17 +90,17 @@ small_blocks_are_joined_into_full_ones(void **state)
 	assert_int_equal(t.records, 63000);
 	assert_int_equal(blocks_in_segments(), 1);
 	struct gap_row gap = { 0 };
-	MUST(catalogue_begin(catalogue()));
-	MUST(catalogue_next_gap(catalogue(), &gap));
+	MUST(catalogue_begin(site_catalogue()));
+	MUST(catalogue_next_gap(site_catalogue(), &gap));
 	assert_int_equal(gap.cause, GAP_KERNEL);
 	assert_int_equal(gap.sequence, 1);
-	MUST(catalogue_next_gap(catalogue(), &gap)); /* ten losses within a second are one */
+	MUST(catalogue_next_gap(site_catalogue(), &gap)); /* ten losses within a second are one */
 	assert_int_equal(gap.cause, GAP_SPOOL);
 	assert_int_equal(gap.records, 30);
 	assert_int_equal(gap.sequence, 100);
-	assert_int_equal(catalogue_next_gap(catalogue(), &gap), END);
-	catalogue_end(catalogue());
-	is_in_order();
+	assert_int_equal(catalogue_next_gap(site_catalogue(), &gap), END);
+	catalogue_end(site_catalogue());
+	site_is_in_order();
 	HOLDS(&want);
 	assert_int_equal(landing_files(), 0);
 }
@@ -212,27 +112,27 @@ full_blocks_are_copied_as_they_are(void **state)
 	struct sending s;
 	struct digest want = { 0 };
 	uint8_t hashes[3][32];
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 3; i++) {
 		struct sent *p = send_block(&s, FULL);
 		memcpy(hashes[i], p->p.hash, 32);
-		give(&one, p, &want);
-		commit();
+		site_give(&site.one, p, &want);
+		site_commit();
 	}
 	HOLDS(&want);
 	tend(true);
 	HOLDS(&want);
 	struct segment_row row = { 0 };
 	struct segment *segment = NULL;
-	MUST(catalogue_begin(catalogue()));
-	MUST(catalogue_next_segment(catalogue(), &row));
-	catalogue_end(catalogue());
+	MUST(catalogue_begin(site_catalogue()));
+	MUST(catalogue_next_segment(site_catalogue(), &row));
+	catalogue_end(site_catalogue());
 	assert_int_equal(row.blocks, 3);
-	MUST(archive_open_segment(store_archive(store), &row, &segment));
+	MUST(archive_open_segment(store_archive(site.store), &row, &segment));
 	for (unsigned i = 0; i < 3; i++)
 		assert_memory_equal(segment_blocks(segment)[i].hash, hashes[i], 32);
 	segment_close(&segment);
-	is_in_order();
+	site_is_in_order();
 	HOLDS(&want);
 }
 
@@ -244,8 +144,8 @@ live_or_later_comes_to_the_same(void **state)
 	(void)state;
 	struct sending s, t;
 	struct digest want = { 0 }, range, expected = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&t, &two, "eth0", 6);
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&t, &site.two, "eth0", 6);
 	for (unsigned i = 0; i < 24; i++) {
 		uint64_t from = s.next_ns;
 		struct sent *p = i == 5 ? send_loss(&s, 1, 9) : i % 6 == 2 ? send_block(&s, 500) : send_block(&s, FULL);
@@ -254,32 +154,32 @@ live_or_later_comes_to_the_same(void **state)
 			range.records = from;
 			range.sum = s.next_ns;
 		}
-		give(&one, p, &want);
-		give(&two, send_block(&t, 100), &want);
+		site_give(&site.one, p, &want);
+		site_give(&site.two, send_block(&t, 100), &want);
 		if (i % 2)
-			commit();
+			site_commit();
 		if (i % 4 == 3)
 			tend(false);
 		if (i == 9)
 			tend(true);
 		if (i == 15)
-			reopen();
+			site_reopen();
 		if (i % 5 == 0) {
-			commit();
+			site_commit();
 			HOLDS(&want);
 		}
 	}
-	commit();
+	site_commit();
 	HOLDS(&want);
 	struct digest have;
-	MUST(archive_digest(store_archive(store), "one/eth0", range.records, range.sum, &have, NULL));
+	MUST(archive_digest(store_archive(site.store), "one/eth0", range.records, range.sum, &have, NULL));
 	assert_int_equal(have.sum, expected.sum);
 	tend(true);
 	HOLDS(&want);
-	MUST(archive_digest(store_archive(store), "one/eth0", range.records, range.sum, &have, NULL));
+	MUST(archive_digest(store_archive(site.store), "one/eth0", range.records, range.sum, &have, NULL));
 	assert_int_equal(have.sum, expected.sum);
 	assert_int_equal(totals().landed_blocks, 0);
-	is_in_order();
+	site_is_in_order();
 	HOLDS(&want);
 }
 
@@ -289,16 +189,16 @@ blocks_of_different_sampling_are_not_joined(void **state)
 	(void)state;
 	struct sending s;
 	struct digest want = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 12; i++) {
 		s.sampled = i < 4 ? 1 : i < 8 ? 10 : 100;
 		s.sampler = i < 4 ? SAMPLER_ALL : SAMPLER_FLOW;
-		give(&one, send_block(&s, 50), &want);
+		site_give(&site.one, send_block(&s, 50), &want);
 	}
 	tend(true);
 	HOLDS(&want);
 	assert_int_equal(blocks_in_segments(), 3);
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
@@ -307,17 +207,17 @@ a_segment_is_full_with_64_blocks(void **state)
 	(void)state;
 	struct sending s;
 	struct digest want = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 2 * SEGMENT_BLOCKS_MAX + 3; i++) { /* alternating, so that none can be joined */
 		s.sampled = 2 + i % 2;
 		s.sampler = SAMPLER_COUNT;
-		give(&one, send_block(&s, 3), &want);
+		site_give(&site.one, send_block(&s, 3), &want);
 	}
 	tend(true);
 	HOLDS(&want);
 	assert_int_equal(totals().segments, 3);
 	assert_int_equal(blocks_in_segments(), 2 * SEGMENT_BLOCKS_MAX + 3);
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
@@ -326,27 +226,27 @@ merging_is_due_by_number_and_age(void **state)
 	(void)state;
 	struct sending s, t;
 	struct digest want = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&t, &two, "eth0", 5);
-	give(&two, send_block(&t, 1), &want);
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&t, &site.two, "eth0", 5);
+	site_give(&site.two, send_block(&t, 1), &want);
 	for (unsigned i = 0; i < MERGE_BLOCKS_MAX; i++) {
 		if (i == MERGE_BLOCKS_MAX - 1) {
-			commit();
+			site_commit();
 			tend(false);
 			assert_int_equal(totals().segments, 0);
 		}
-		give(&one, send_block(&s, 2), &want);
+		site_give(&site.one, send_block(&s, 2), &want);
 	}
-	commit();
+	site_commit();
 	tend(false);
 	assert_int_equal(totals().segments, 1);
 	assert_int_equal(totals().landed_records, 1);
-	now_ns += MERGE_AGE_NS;
+	site.now_ns += MERGE_AGE_NS;
 	tend(false);
 	assert_int_equal(totals().segments, 2);
 	assert_int_equal(totals().landed_records, 0);
 	HOLDS(&want);
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
@@ -359,12 +259,12 @@ more_streams_than_open_segments_are_merged(void **state)
 	for (unsigned i = 0; i < STREAMS; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "s%u", i);
-		sending_begin(&s[i], i % 2 ? &one : &two, name, 5 + i);
+		sending_begin(&s[i], i % 2 ? &site.one : &site.two, name, 5 + i);
 	}
 	for (unsigned k = 0; k < 3; k++) {
 		for (unsigned i = 0; i < STREAMS; i++)
-			give(i % 2 ? &one : &two, send_block(&s[i], k == 1 ? 100 : FULL), &want);
-		commit();
+			site_give(i % 2 ? &site.one : &site.two, send_block(&s[i], k == 1 ? 100 : FULL), &want);
+		site_commit();
 		tend(false);
 	}
 	HOLDS(&want);
@@ -372,7 +272,7 @@ more_streams_than_open_segments_are_merged(void **state)
 	HOLDS(&want);
 	assert_int_equal(totals().segments, STREAMS);
 	assert_int_equal(totals().landed_records, 0);
-	is_in_order();
+	site_is_in_order();
 }
 
 /* Landing files are changed when they are large, and go away when all in them is merged. */
@@ -382,22 +282,22 @@ landing_files_come_and_go(void **state)
 	(void)state;
 	struct sending s, quiet;
 	struct digest want = { 0 };
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&quiet, &two, "eth0", 5);
-	give(&two, send_block(&quiet, 5), &want);
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&quiet, &site.two, "eth0", 5);
+	site_give(&site.two, send_block(&quiet, 5), &want);
 	for (unsigned i = 0; i < 6; i++) {
-		give(&one, send_block(&s, FULL), &want);
-		commit();
+		site_give(&site.one, send_block(&s, FULL), &want);
+		site_commit();
 		if (i % 2)
-			reopen(); /* a new file each time */
+			site_reopen(); /* a new file each time */
 	}
 	assert_int_equal(landing_files(), 3);
 	tend(true);
-	give(&one, send_block(&s, 5), &want);
-	commit();
+	site_give(&site.one, send_block(&s, 5), &want);
+	site_commit();
 	tend(false);
 	assert_int_equal(landing_files(), 1);
-	is_in_order();
+	site_is_in_order();
 	HOLDS(&want);
 }
 
@@ -406,7 +306,7 @@ landing_files_come_and_go(void **state)
 static void
 landing_path_of(uint64_t id, char out[PATH_BYTES])
 {
-	MUST(io_path(out, dir, "landing/%016llx.land", (unsigned long long)id));
+	MUST(io_path(out, site.dir, "landing/%016llx.land", (unsigned long long)id));
 }
 
 static void
@@ -424,10 +324,10 @@ static struct landed_row
 landed_number(unsigned n)
 {
 	struct landed_row row = { 0 };
-	MUST(catalogue_begin(catalogue()));
+	MUST(catalogue_begin(site_catalogue()));
 	for (unsigned i = 0; i <= n; i++)
-		MUST(catalogue_next_landed(catalogue(), &row));
-	catalogue_end(catalogue());
+		MUST(catalogue_next_landed(site_catalogue(), &row));
+	catalogue_end(site_catalogue());
 	return row;
 }
 
@@ -443,35 +343,35 @@ damage_one(unsigned which, bool in_block)
 	struct feed_row feed = { 0 };
 	char path[PATH_BYTES];
 	uint64_t notices = 0;
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 8; i++) {
 		struct digest ignored = { 0 };
 		s.lost_kernel += i;
 		p = send_block(&s, 10 + i);
-		give(&one, p, i == which ? &ignored : &want);
+		site_give(&site.one, p, i == which ? &ignored : &want);
 	}
-	commit();
+	site_commit();
 	struct landed_row row = landed_number(which);
-	store_close(&store);
+	store_close(&site.store);
 	landing_path_of(row.landing, path);
 	flip(path, row.at + (in_block ? LANDING_PREFIX_BYTES + row.front_bytes + row.block_bytes / 2 : 60));
-	MUST(store_open(&store, dir, NULL));
-	MUST(archive_digest(store_archive(store), NULL, 0, UINT64_MAX, &have, &notices));
+	MUST(store_open(&site.store, site.dir, NULL));
+	MUST(archive_digest(store_archive(site.store), NULL, 0, UINT64_MAX, &have, &notices));
 	assert_int_equal(notices, 1);
 	assert_int_equal(have.sum, want.sum);
-	store_close(&store);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ 0 }, &report));
+	store_close(&site.store);
+	MUST(fsck_run(site.dir, NULL, &(struct fsck_options){ 0 }, &report));
 	assert_int_equal(report.faults, 1);
 	assert_int_equal(report.lost_records, 10 + which);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ .repair = true }, &report));
+	MUST(fsck_run(site.dir, NULL, &(struct fsck_options){ .repair = true }, &report));
 	assert_int_equal(report.repaired, 1);
-	MUST(store_open(&store, dir, NULL));
+	MUST(store_open(&site.store, site.dir, NULL));
 	HOLDS(&want);
-	MUST(catalogue_begin(catalogue()));
-	while (catalogue_next_gap(catalogue(), &gap) == OK && gap.cause != GAP_ARCHIVE)
+	MUST(catalogue_begin(site_catalogue()));
+	while (catalogue_next_gap(site_catalogue(), &gap) == OK && gap.cause != GAP_ARCHIVE)
 		;
-	MUST(catalogue_next_feed(catalogue(), false, &feed));
-	catalogue_end(catalogue());
+	MUST(catalogue_next_feed(site_catalogue(), false, &feed));
+	catalogue_end(site_catalogue());
 	assert_int_equal(gap.cause, GAP_ARCHIVE);
 	assert_int_equal(gap.records, 10 + which);
 	assert_int_equal(gap.sequence, which + 1);
@@ -479,12 +379,12 @@ damage_one(unsigned which, bool in_block)
 	assert_int_equal(feed.sequence, 8);
 	assert_int_equal(feed.lost_kernel, 28);
 	assert_memory_equal(feed.chain, s.previous, sizeof feed.chain);
-	is_in_order();
+	site_is_in_order();
 	p = send_block(&s, 5); /* and the monitor goes on */
-	give(&one, p, &want);
-	commit();
+	site_give(&site.one, p, &want);
+	site_commit();
 	HOLDS(&want);
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
@@ -517,43 +417,43 @@ a_missing_landing_file_becomes_gaps(void **state)
 	struct fsck_report report;
 	char path[PATH_BYTES];
 	uint64_t notices = 0;
-	sending_begin(&s, &one, "eth0", 5);
-	give(&one, send_block(&s, 10), &want);
-	commit();
-	reopen();
-	give(&one, send_block(&s, 11), &ignored);
-	give(&one, send_block(&s, 12), &ignored);
-	commit();
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 10), &want);
+	site_commit();
+	site_reopen();
+	site_give(&site.one, send_block(&s, 11), &ignored);
+	site_give(&site.one, send_block(&s, 12), &ignored);
+	site_commit();
 	struct landed_row row = landed_number(1);
-	reopen();
-	give(&one, send_block(&s, 13), &want);
-	commit();
-	store_close(&store);
+	site_reopen();
+	site_give(&site.one, send_block(&s, 13), &want);
+	site_commit();
+	store_close(&site.store);
 	landing_path_of(row.landing, path);
 	assert_int_equal(unlink(path), 0);
 	struct archive *a = NULL;
-	MUST(archive_open(&a, dir, NULL, ARCHIVE_READ));
+	MUST(archive_open(&a, site.dir, NULL, ARCHIVE_READ));
 	MUST(archive_digest(a, NULL, 0, UINT64_MAX, &have, &notices)); /* looks again, and then goes on without */
 	archive_close(&a);
 	assert_int_equal(notices, 1);
 	assert_int_equal(have.sum, want.sum);
 	notices = 0;
-	MUST(store_open(&store, dir, NULL));
-	assert_int_equal(archive_recovered(store_archive(store))->lost_landings, 1);
-	MUST(archive_digest(store_archive(store), NULL, 0, UINT64_MAX, &have, &notices));
+	MUST(store_open(&site.store, site.dir, NULL));
+	assert_int_equal(archive_recovered(store_archive(site.store))->lost_landings, 1);
+	MUST(archive_digest(store_archive(site.store), NULL, 0, UINT64_MAX, &have, &notices));
 	assert_int_equal(notices, 1); /* the answer is partial */
 	assert_int_equal(have.sum, want.sum);
-	store_close(&store);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ 0 }, &report));
+	store_close(&site.store);
+	MUST(fsck_run(site.dir, NULL, &(struct fsck_options){ 0 }, &report));
 	assert_int_equal(report.faults, 2);
 	assert_int_equal(report.lost_records, 23);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ .repair = true }, &report));
+	MUST(fsck_run(site.dir, NULL, &(struct fsck_options){ .repair = true }, &report));
 	assert_int_equal(report.repaired, 2);
-	MUST(store_open(&store, dir, NULL));
+	MUST(store_open(&site.store, site.dir, NULL));
 	HOLDS(&want);
-	give(&one, send_block(&s, 14), &want);
-	commit();
-	is_in_order();
+	site_give(&site.one, send_block(&s, 14), &want);
+	site_commit();
+	site_is_in_order();
 	HOLDS(&want);
 }
 
@@ -566,22 +466,22 @@ a_rebuild_without_index_keeps_what_can_be_read(void **state)
 	struct digest want = { 0 }, ignored = { 0 };
 	struct rebuild_report report;
 	char path[PATH_BYTES], index[PATH_BYTES];
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 6; i++)
-		give(&one, send_block(&s, 10 + i), i == 2 ? &ignored : &want);
-	commit();
+		site_give(&site.one, send_block(&s, 10 + i), i == 2 ? &ignored : &want);
+	site_commit();
 	struct landed_row row = landed_number(2);
-	store_close(&store);
+	store_close(&site.store);
 	landing_path_of(row.landing, path);
 	flip(path, row.at + 200);
-	MUST(io_path(index, dir, "index/data.mdb"));
+	MUST(io_path(index, site.dir, "index/data.mdb"));
 	assert_int_equal(unlink(index), 0);
-	MUST(rebuild_run(dir, NULL, NULL, NULL, &report));
+	MUST(rebuild_run(site.dir, NULL, NULL, NULL, &report));
 	assert_int_equal(report.landed, 5);
-	MUST(store_open(&store, dir, NULL));
+	MUST(store_open(&site.store, site.dir, NULL));
 	HOLDS(&want);
-	give(&one, send_block(&s, 5), &want);
-	commit();
+	site_give(&site.one, send_block(&s, 5), &want);
+	site_commit();
 	tend(true);
 	HOLDS(&want);
 }
@@ -596,7 +496,7 @@ watch(int out)
 		struct archive *a = NULL;
 		struct digest d;
 		uint64_t notices = 0;
-		if (archive_open(&a, dir, NULL, ARCHIVE_READ) != OK)
+		if (archive_open(&a, site.dir, NULL, ARCHIVE_READ) != OK)
 			return 2;
 		enum err e = archive_digest(a, NULL, 0, UINT64_MAX, &d, &notices);
 		archive_close(&a);
@@ -617,9 +517,9 @@ a_query_during_merges_sees_each_record_once(void **state)
 	struct digest states[PARCELS + 1] = { { 0 } }, seen;
 	int pipes[2];
 	unsigned looks = 0, at = 0;
-	sending_begin(&s, &one, "eth0", 5);
-	give(&one, send_block(&s, 1), &states[0]);
-	commit();
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 1), &states[0]);
+	site_commit();
 	tend(true);
 	assert_int_equal(pipe(pipes), 0);
 	char exe[PATH_BYTES] = { 0 }, number[16];
@@ -627,7 +527,7 @@ a_query_during_merges_sees_each_record_once(void **state)
 	assert_true(readlink("/proc/self/exe", exe, sizeof exe - 1) > 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		execl(exe, exe, "watch", dir, number, NULL);
+		execl(exe, exe, "watch", site.dir, number, NULL);
 		_exit(9);
 	}
 	close(pipes[1]);
@@ -636,12 +536,12 @@ a_query_during_merges_sees_each_record_once(void **state)
 		unsigned k = i <= PARCELS ? i : PARCELS;
 		if (i <= PARCELS) {
 			states[i] = states[i - 1];
-			give(&one, send_block(&s, i % 40 == 3 ? FULL : 20), &states[i]);
-			commit();
+			site_give(&site.one, send_block(&s, i % 40 == 3 ? FULL : 20), &states[i]);
+			site_commit();
 			if (i % 10 == 0)
 				tend(true); /* merges, and destroys the landing file */
 			if (i % 25 == 0)
-				reopen();
+				site_reopen();
 		} else {
 			usleep(1000);
 		}
@@ -659,7 +559,7 @@ a_query_during_merges_sees_each_record_once(void **state)
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	print_message("# %u queries\n", looks);
-	is_in_order();
+	site_is_in_order();
 	HOLDS(&states[PARCELS]);
 }
 
@@ -687,41 +587,41 @@ old_and_large_streams_lose_their_oldest_segments(void **state)
 	struct sending s, t;
 	struct digest want = { 0 }, ignored = { 0 };
 	bool more;
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&t, &two, "eth0", 1);
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&t, &site.two, "eth0", 1);
 	for (unsigned i = 0; i < 3; i++) {
 		s.next_ns = (10 + i) * 1000000000000u;
 		t.next_ns = (10 + i) * 1000000000000u;
-		give(&one, send_block(&s, 1000), i < 2 ? &ignored : &want);
-		give(&two, send_block(&t, 3), i < 1 ? &ignored : &want);
+		site_give(&site.one, send_block(&s, 1000), i < 2 ? &ignored : &want);
+		site_give(&site.two, send_block(&t, 3), i < 1 ? &ignored : &want);
 		tend(true);
 	}
 	assert_int_equal(totals().segments, 6);
 	uint64_t of_one = 0;
 	struct segment_row row = { 0 };
-	MUST(catalogue_begin(catalogue()));
-	while (catalogue_next_segment(catalogue(), &row) == OK)
+	MUST(catalogue_begin(site_catalogue()));
+	while (catalogue_next_segment(site_catalogue(), &row) == OK)
 		of_one = row.records == 1000 ? row.file_bytes : of_one;
-	catalogue_end(catalogue());
+	catalogue_end(site_catalogue());
 	/* older than what is 1,500 s before 12,500 s: the first segment of both; then the second of the large one for its size */
 	struct retention limits = { .age_ns = 1500 * 1000000000ull, .stream_bytes = of_one + of_one / 2 };
-	now_ns = 12500 * 1000000000ull;
+	site.now_ns = 12500 * 1000000000ull;
 	written_at(10000 * 1000000000ull);
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	assert_int_equal(totals().segments, 3);
 	HOLDS(&want);
-	is_in_order();
+	site_is_in_order();
 	limits = (struct retention){ .stop_bytes = UINT64_MAX };
-	MUST(reception_tend(store, &limits, now_ns + 10000000000u, false, &more));
+	MUST(reception_tend(site.store, &limits, site.now_ns + 10000000000u, false, &more));
 	struct sent *p = send_block(&s, 5);
 	enum landing_answer answer;
 	struct feed_mark mark;
-	MUST(send_land(store, &one, p, now_ns, &answer, &mark));
+	MUST(send_land(site.store, &site.one, p, site.now_ns, &answer, &mark));
 	assert_int_equal(answer, LANDED_QUOTA);
 	limits.stop_bytes = 1;
-	MUST(reception_tend(store, &limits, now_ns + 20000000000u, false, &more));
-	MUST(send_land(store, &one, p, now_ns, &answer, &mark));
+	MUST(reception_tend(site.store, &limits, site.now_ns + 20000000000u, false, &more));
+	MUST(send_land(site.store, &site.one, p, site.now_ns, &answer, &mark));
 	assert_int_equal(answer, LANDED);
 	sent_free(&p);
 }
@@ -736,44 +636,44 @@ single_streams_have_limits_of_their_own(void **state)
 	struct config_stream own[2] = { { .age_ns = 1500 * 1000000000ull, .bytes = UINT64_MAX }, { .age_ns = UINT64_MAX, .bytes = 1 } };
 	struct config config = { .streams = own, .stream_count = 1 };
 	struct retention limits = { .config = &config, .merge_age_ns = 5000000000u };
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&t, &two, "eth0", 1);
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&t, &site.two, "eth0", 1);
 	snprintf(own[0].name, sizeof own[0].name, "two/eth0");
 	snprintf(own[1].name, sizeof own[1].name, "one");
 	for (unsigned i = 0; i < 3; i++) {
 		s.next_ns = t.next_ns = (10 + i) * 1000000000000u;
-		give(&one, send_block(&s, 100), &ignored);
-		give(&two, send_block(&t, 100), &ignored);
-		commit();
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		site_give(&site.one, send_block(&s, 100), &ignored);
+		site_give(&site.two, send_block(&t, 100), &ignored);
+		site_commit();
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 		assert_int_equal(totals().segments, 2 * i); /* they wait */
-		now_ns += 6000000000u;
+		site.now_ns += 6000000000u;
 		for (more = true; more;)
-			MUST(reception_tend(store, &limits, now_ns, false, &more));
+			MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 		assert_int_equal(totals().segments, 2 * i + 2); /* for five seconds */
 	}
-	now_ns = 12500 * 1000000000ull;
+	site.now_ns = 12500 * 1000000000ull;
 	limits.clock_doubtful = true;
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	assert_int_equal(totals().segments, 6); /* a clock that is not believed makes nothing old */
 	limits.clock_doubtful = false;
-	now_ns += 2000000000u;
+	site.now_ns += 2000000000u;
 	written_at(12400 * 1000000000ull);
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	assert_int_equal(totals().segments, 6); /* nor does one of a monitor that is far behind */
 	written_at(10000 * 1000000000ull);
-	now_ns += 2000000000u;
+	site.now_ns += 2000000000u;
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	assert_int_equal(totals().segments, 5); /* by age, of the one stream */
 	config.stream_count = 2;
-	now_ns += 10000000000u;
+	site.now_ns += 10000000000u;
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, false, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	assert_int_equal(totals().segments, 2); /* by size, of the other monitor */
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
@@ -784,30 +684,30 @@ what_landed_counts_for_the_limit_of_its_stream(void **state)
 	struct digest ignored = { 0 };
 	struct retention limits = { .merge_age_ns = UINT64_MAX };
 	bool more;
-	sending_begin(&s, &one, "eth0", 5);
-	give(&one, send_block(&s, 100), &ignored);
-	commit();
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 100), &ignored);
+	site_commit();
 	for (more = true; more;)
-		MUST(reception_tend(store, &limits, now_ns, true, &more));
+		MUST(reception_tend(site.store, &limits, site.now_ns, true, &more));
 	limits.stream_bytes = totals().file_bytes + 1;
-	give(&one, send_block(&s, 100), &ignored);
-	commit();
+	site_give(&site.one, send_block(&s, 100), &ignored);
+	site_commit();
 	assert_int_equal(totals().segments, 1);
 	for (unsigned i = 0; i < 3; i++) {
-		now_ns += 2000000000u;
+		site.now_ns += 2000000000u;
 		for (more = true; more;)
-			MUST(reception_tend(store, &limits, now_ns, false, &more));
+			MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	}
 	assert_int_equal(totals().records, 100); /* the segment went, what landed is within the limit */
 	assert_int_equal(totals().landed_records, 100);
 	limits.stream_bytes = 1;
 	for (unsigned i = 0; i < 4; i++) {
-		now_ns += 2000000000u;
+		site.now_ns += 2000000000u;
 		for (more = true; more;)
-			MUST(reception_tend(store, &limits, now_ns, false, &more));
+			MUST(reception_tend(site.store, &limits, site.now_ns, false, &more));
 	}
 	assert_int_equal(totals().records, 0);
-	is_in_order();
+	site_is_in_order();
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
@@ -818,11 +718,10 @@ main(int argc, char **argv)
 	if (sodium_init() < 0)
 		return 1;
 	if (argc == 4 && strcmp(argv[1], "watch") == 0) {
-		snprintf(dir, sizeof dir, "%s", argv[2]);
+		snprintf(site.dir, sizeof site.dir, "%s", argv[2]);
 		return watch((int)strtol(argv[3], NULL, 10));
 	}
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 0);
+	scratch_in_memory();
 	const struct CMUnitTest tests[] = {
 		TEST(small_blocks_are_joined_into_full_ones),
 		TEST(full_blocks_are_copied_as_they_are),

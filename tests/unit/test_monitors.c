@@ -11,6 +11,7 @@
 #include "index/fsck.h"
 #include "index/monitors.h"
 #include "index/rebuild.h"
+#include "tests/support/archive_check.h"
 #include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
@@ -21,15 +22,6 @@
 static char dir[PATH_BYTES];
 static bool code_only;
 static struct store *s;
-
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
 
 static int
 begin(void **state)
@@ -433,17 +425,17 @@ walk_child(const char *archive, const char *ack_path)
 
 /* What was acknowledged is so; a code and its monitor are never there both; the code does not work for anybody else. */
 static void
-walk_verify(const char *archive, const char *ack, const char *fault)
+walk_case(const struct faulted *w, const char *fault)
 {
 	char done[8] = "";
 	uint8_t hash[32];
 	struct monitor_row row = { .id = 0 };
 	struct ticket_row ticket;
-	struct fsck_report report;
-	int fd = open(ack, O_RDONLY);
+	(void)faulted_run(w, fault);
+	int fd = open(w->ack, O_RDONLY);
 	assert_true(read(fd, done, sizeof done - 1) >= 0);
 	close(fd);
-	if (store_open(&s, archive, NULL) != OK) {
+	if (store_open(&s, w->archive, NULL) != OK) {
 		print_message("# %s: %s\n", fault, err_text());
 		assert_true(false);
 	}
@@ -461,44 +453,27 @@ walk_verify(const char *archive, const char *ack, const char *fault)
 	else
 		MUST(enrol(walk_code, 2, NOW, &row));
 	store_close(&s);
-	MUST(fsck_run(archive, NULL, &(struct fsck_options){ 0 }, &report));
-	assert_int_equal(report.faults, 0);
+	archive_is_clean(w->archive, fault);
 }
 
 static void
 a_code_is_used_up_once_whatever_step_dies(void **state)
 {
 	(void)state;
-	static const char *const modes[][2] = { { "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" },
-		{ "errno:ENOSPC:", "+" }, { "short:", "" } };
-	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], fault[64];
-	long steps = 0, runs = 0;
-	if (!faulted_ready())
+	static const struct faulted_kind kinds[] = {
+		{ "kill", 1 }, { "torn", 1 }, { "errno:EIO", 1 }, { "errno:ENOSPC+", 1 }, { "short", 1 },
+	};
+	struct faulted w;
+	if (!faulted_begin(&w))
 		skip();
-	scratch_make(top);
-	MUST(io_path(fresh, top, "fresh"));
-	MUST(io_path(archive, top, "a"));
-	MUST(io_path(ack, top, "ack"));
-	MUST(io_path(count, top, "count"));
-	MUST(archive_init(fresh, NULL));
-	MUST(store_open(&s, fresh, NULL));
+	MUST(archive_init(w.fresh, NULL));
+	MUST(store_open(&s, w.fresh, NULL));
 	MUST(catalogue_update(archive_catalogue(store_archive(s)), walk_ticket, NULL));
 	store_close(&s);
-	scratch_copy(fresh, archive);
-	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	steps = faulted_steps(archive, ack, count);
-	assert_in_range(steps, 10, 200);
-	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
-		for (long n = 1; n <= steps; n++, runs++) {
-			snprintf(fault, sizeof fault, "%s%ld%s", modes[m][0], n, modes[m][1]);
-			scratch_remove(archive);
-			scratch_copy(fresh, archive);
-			assert_int_equal(truncate(ack, 0), 0);
-			(void)faulted_run(archive, ack, fault);
-			walk_verify(archive, ack, fault);
-		}
-	print_message("# %ld steps, %ld runs\n", steps, runs);
-	scratch_remove(top);
+	faulted_count(&w);
+	assert_in_range(w.steps, 10, 200);
+	faulted_walk(&w, kinds, sizeof kinds / sizeof *kinds, walk_case);
+	faulted_end(&w);
 }
 
 int
@@ -508,8 +483,7 @@ main(int argc, char **argv)
 		return 1;
 	if (argc == 4 && strcmp(argv[1], "walk") == 0)
 		return walk_child(argv[2], argv[3]);
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 0);
+	scratch_in_memory();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_code_enrols_once, begin, end),
 		cmocka_unit_test_setup_teardown(who_did_not_get_the_answer_may_ask_again, begin, end),

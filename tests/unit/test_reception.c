@@ -12,23 +12,8 @@
 #include "base/io.h"
 #include "index/fsck.h"
 #include "index/rebuild.h"
-#include "tests/support/make_archive.h"
-#include "tests/support/sender.h"
+#include "tests/support/site.h"
 #include "tests/support/unit.h"
-
-static char top[PATH_BYTES], dir[PATH_BYTES];
-static struct store *store;
-static struct sender one, two;
-static uint64_t now_ns;
-
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
 
 /* In place of libc's: which landing files were made durable? */
 static unsigned landings_synced;
@@ -44,95 +29,10 @@ fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
-static int
-make(void **state)
-{
-	(void)state;
-	scratch_make(top);
-	MUST(io_path(dir, top, "a"));
-	MUST(archive_init(dir, NULL));
-	MUST(store_open(&store, dir, NULL));
-	sender_open(&one, store, "one", 1);
-	sender_open(&two, store, "two", 2);
-	now_ns = 1000000000000u;
-	return 0;
-}
-
-static int
-unmake(void **state)
-{
-	(void)state;
-	store_close(&store);
-	scratch_remove(top);
-	return 0;
-}
-
-static void
-reopen(void)
-{
-	store_close(&store);
-	MUST(store_open(&store, dir, NULL));
-}
-
-static enum landing_answer
-land(const struct sender *m, const struct sent *p, struct feed_mark *mark)
-{
-	enum landing_answer answer;
-	struct feed_mark m_;
-	MUST(send_land(store, m, p, now_ns += 1000, &answer, mark ? mark : &m_));
-	return answer;
-}
-
-static void
-commit(void)
-{
-	MUST(store_land_commit(store));
-}
-
-/* Lands and forgets. */
-static struct digest
-give(const struct sender *m, struct sent *p)
-{
-	struct digest d = p->digest;
-	assert_int_equal(land(m, p, NULL), LANDED);
-	sent_free(&p);
-	return d;
-}
-
-static void
-holds(const char *stream, const struct digest *want, int line)
-{
-	struct digest have;
-	MUST(archive_digest(store_archive(store), stream, 0, UINT64_MAX, &have, NULL));
-	if (have.records != want->records || have.sum != want->sum)
-		print_message("# line %d: %llu records, not %llu\n", line, (unsigned long long)have.records,
-		              (unsigned long long)want->records);
-	assert_int_equal(have.records, want->records);
-	assert_int_equal(have.sum, want->sum);
-}
-#define HOLDS(stream, want) holds(stream, want, __LINE__)
-
-static void
-print_fault(void *arg, const char *sentence)
-{
-	(void)arg;
-	print_message("# %s\n", sentence);
-}
-
-static void
-is_in_order(void)
-{
-	struct fsck_report report;
-	store_close(&store);
-	MUST(fsck_run(dir, NULL, &(struct fsck_options){ .see = print_fault }, &report));
-	assert_int_equal(report.faults, 0);
-	MUST(store_open(&store, dir, NULL));
-}
-
 static void
 feed_of(const char *stream, struct feed_row *feed)
 {
-	struct catalogue *c = archive_catalogue(store_archive(store));
+	struct catalogue *c = archive_catalogue(store_archive(site.store));
 	struct stream_row row;
 	MUST(catalogue_begin(c));
 	MUST(catalogue_stream_named(c, stream, &row));
@@ -143,7 +43,7 @@ feed_of(const char *stream, struct feed_row *feed)
 static unsigned
 gaps_of(const char *stream, struct gap_row *gaps, unsigned most)
 {
-	struct catalogue *c = archive_catalogue(store_archive(store));
+	struct catalogue *c = archive_catalogue(store_archive(site.store));
 	struct stream_row row;
 	struct gap_row gap = { 0 };
 	unsigned n = 0;
@@ -163,29 +63,27 @@ what_landed_is_found_from_the_commit_on(void **state)
 {
 	(void)state;
 	struct sending s, t;
-	struct digest want = { 0 }, none = { 0 }, other;
-	sending_begin(&s, &one, "eth0", 5);
-	sending_begin(&t, &two, "eth0", 6);
-	struct digest d = give(&one, send_block(&s, 10));
-	digest_add(&want, &d);
-	assert_true(store_landing_bytes(store) > 0);
-	HOLDS("one/eth0", &none);
-	commit();
-	assert_int_equal(store_landing_bytes(store), 0);
-	HOLDS("one/eth0", &want);
-	other = give(&two, send_block(&t, 7));
-	d = give(&one, send_block(&s, 20));
-	digest_add(&want, &d);
-	commit();
-	commit(); /* nothing to do */
-	HOLDS("one/eth0", &want);
-	HOLDS("two/eth0", &other);
-	is_in_order();
-	HOLDS("one/eth0", &want);
+	struct digest want = { 0 }, none = { 0 }, other = { 0 };
+	sending_begin(&s, &site.one, "eth0", 5);
+	sending_begin(&t, &site.two, "eth0", 6);
+	site_give(&site.one, send_block(&s, 10), &want);
+	assert_true(store_landing_bytes(site.store) > 0);
+	SITE_HOLDS("one/eth0", &none);
+	site_commit();
+	assert_int_equal(store_landing_bytes(site.store), 0);
+	SITE_HOLDS("one/eth0", &want);
+	site_give(&site.two, send_block(&t, 7), &other);
+	site_give(&site.one, send_block(&s, 20), &want);
+	site_commit();
+	site_commit(); /* nothing to do */
+	SITE_HOLDS("one/eth0", &want);
+	SITE_HOLDS("two/eth0", &other);
+	site_is_in_order();
+	SITE_HOLDS("one/eth0", &want);
 	struct catalogue_totals totals;
-	MUST(catalogue_begin(archive_catalogue(store_archive(store))));
-	MUST(catalogue_sum(archive_catalogue(store_archive(store)), 0, &totals));
-	catalogue_end(archive_catalogue(store_archive(store)));
+	MUST(catalogue_begin(archive_catalogue(store_archive(site.store))));
+	MUST(catalogue_sum(archive_catalogue(store_archive(site.store)), 0, &totals));
+	catalogue_end(archive_catalogue(store_archive(site.store)));
 	assert_int_equal(totals.records, 37);
 	assert_int_equal(totals.landed_records, 37);
 	assert_int_equal(totals.landed_blocks, 3);
@@ -201,48 +99,48 @@ each_parcel_counts_once(void **state)
 	struct sent *p[6];
 	struct digest want = { 0 };
 	struct feed_mark mark;
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	for (unsigned i = 0; i < 6; i++) {
 		p[i] = send_block(&s, 5 + i);
 		if (i < 5)
 			digest_add(&want, &p[i]->digest);
 	}
-	MUST(store_mark(store, one.number, "eth0", &mark));
+	MUST(store_mark(site.store, site.one.number, "eth0", &mark));
 	assert_int_equal(mark.epoch, 0);
-	assert_int_equal(land(&one, p[1], &mark), LANDED_NOT_NEXT);
+	assert_int_equal(site_land(&site.one, p[1], &mark), LANDED_NOT_NEXT);
 	assert_int_equal(mark.sequence, 0);
-	assert_int_equal(land(&one, p[0], &mark), LANDED);
+	assert_int_equal(site_land(&site.one, p[0], &mark), LANDED);
 	assert_int_equal(mark.sequence, 1);
-	assert_int_equal(land(&one, p[0], &mark), LANDED_BEFORE); /* in the same group */
+	assert_int_equal(site_land(&site.one, p[0], &mark), LANDED_BEFORE); /* in the same group */
 	assert_int_equal(mark.sequence, 1);
 	assert_memory_equal(mark.chain, p[0]->p.self, sizeof mark.chain);
-	assert_int_equal(land(&one, p[2], &mark), LANDED_NOT_NEXT);
+	assert_int_equal(site_land(&site.one, p[2], &mark), LANDED_NOT_NEXT);
 	assert_int_equal(mark.sequence, 0); /* what is certain */
-	MUST(store_mark(store, one.number, "eth0", &mark));
+	MUST(store_mark(site.store, site.one.number, "eth0", &mark));
 	assert_int_equal(mark.sequence, 0);
-	commit();
-	MUST(store_mark(store, one.number, "eth0", &mark));
+	site_commit();
+	MUST(store_mark(site.store, site.one.number, "eth0", &mark));
 	assert_int_equal(mark.sequence, 1);
 	for (unsigned i = 0; i < 5; i++) {
-		assert_int_equal(land(&one, p[i], &mark), i == 0 ? LANDED_BEFORE : LANDED);
-		assert_int_equal(land(&one, p[i / 2], NULL), LANDED_BEFORE);
+		assert_int_equal(site_land(&site.one, p[i], &mark), i == 0 ? LANDED_BEFORE : LANDED);
+		assert_int_equal(site_land(&site.one, p[i / 2], NULL), LANDED_BEFORE);
 		assert_int_equal(mark.epoch, 5);
 		if (i % 2)
-			commit();
+			site_commit();
 		if (i == 3)
-			reopen();
+			site_reopen();
 	}
-	commit();
-	reopen();
+	site_commit();
+	site_reopen();
 	for (unsigned i = 0; i < 5; i++)
-		assert_int_equal(land(&one, p[i], NULL), LANDED_BEFORE);
-	HOLDS(NULL, &want);
-	is_in_order();
+		assert_int_equal(site_land(&site.one, p[i], NULL), LANDED_BEFORE);
+	SITE_HOLDS(NULL, &want);
+	site_is_in_order();
 	struct feed_row feed;
 	feed_of("one/eth0", &feed);
 	assert_int_equal(feed.parcels, 5);
 	assert_int_equal(feed.records, want.records);
-	assert_int_equal(feed.monitor, one.number);
+	assert_int_equal(feed.monitor, site.one.number);
 	assert_memory_equal(feed.chain, p[4]->p.self, sizeof feed.chain);
 	for (unsigned i = 0; i < 6; i++)
 		sent_free(&p[i]);
@@ -254,27 +152,25 @@ another_parcel_in_the_same_place_is_a_fork(void **state)
 	(void)state;
 	struct sending s, copy;
 	struct feed_mark mark;
-	struct digest want = { 0 }, d;
-	sending_begin(&s, &one, "eth0", 5);
-	d = give(&one, send_block(&s, 5));
-	digest_add(&want, &d);
+	struct digest want = { 0 };
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 5), &want);
 	copy = s;
-	d = give(&one, send_block(&s, 6));
-	digest_add(&want, &d);
+	site_give(&site.one, send_block(&s, 6), &want);
 	struct sent *fork = send_block(&copy, 7), *behind = send_block(&copy, 8);
-	assert_int_equal(land(&one, fork, &mark), LANDED_FORK);
-	assert_int_equal(land(&one, behind, &mark), LANDED_FORK); /* its `previous` is another */
-	commit();
-	assert_int_equal(land(&one, fork, &mark), LANDED_FORK);
+	assert_int_equal(site_land(&site.one, fork, &mark), LANDED_FORK);
+	assert_int_equal(site_land(&site.one, behind, &mark), LANDED_FORK); /* its `previous` is another */
+	site_commit();
+	assert_int_equal(site_land(&site.one, fork, &mark), LANDED_FORK);
 	assert_int_equal(mark.sequence, 2);
 	sent_free(&fork), sent_free(&behind);
 	struct sending later;
-	sending_begin(&later, &one, "eth0", 6);
+	sending_begin(&later, &site.one, "eth0", 6);
 	memset(later.previous, 1, sizeof later.previous);
 	fork = send_block(&later, 1);
-	assert_int_equal(land(&one, fork, NULL), LANDED_FORK); /* the first of an epoch has none before */
+	assert_int_equal(site_land(&site.one, fork, NULL), LANDED_FORK); /* the first of an epoch has none before */
 	sent_free(&fork);
-	HOLDS(NULL, &want);
+	SITE_HOLDS(NULL, &want);
 }
 
 static void
@@ -282,34 +178,33 @@ a_larger_epoch_begins_a_new_chain(void **state)
 {
 	(void)state;
 	struct sending s, later;
-	struct digest want = { 0 }, d;
+	struct digest want = { 0 };
 	struct feed_mark mark;
 	struct feed_row feed;
-	sending_begin(&s, &one, "eth0", 5);
+	sending_begin(&s, &site.one, "eth0", 5);
 	s.lost_kernel = 3;
-	d = give(&one, send_block(&s, 5));
-	digest_add(&want, &d);
+	site_give(&site.one, send_block(&s, 5), &want);
 	struct sent *old = send_block(&s, 6);
-	sending_begin(&later, &one, "eth0", 9);
+	sending_begin(&later, &site.one, "eth0", 9);
 	later.lost_kernel = 4;
 	struct sent *first = send_block(&later, 7), *second = send_block(&later, 8);
-	assert_int_equal(land(&one, second, NULL), LANDED_NOT_NEXT);
-	assert_int_equal(land(&one, first, &mark), LANDED);
+	assert_int_equal(site_land(&site.one, second, NULL), LANDED_NOT_NEXT);
+	assert_int_equal(site_land(&site.one, first, &mark), LANDED);
 	digest_add(&want, &first->digest);
 	assert_int_equal(mark.epoch, 9);
-	assert_int_equal(land(&one, old, &mark), LANDED_NOT_NEXT);
-	assert_int_equal(land(&one, second, &mark), LANDED);
+	assert_int_equal(site_land(&site.one, old, &mark), LANDED_NOT_NEXT);
+	assert_int_equal(site_land(&site.one, second, &mark), LANDED);
 	digest_add(&want, &second->digest);
-	commit();
-	reopen();
-	assert_int_equal(land(&one, old, &mark), LANDED_NOT_NEXT);
+	site_commit();
+	site_reopen();
+	assert_int_equal(site_land(&site.one, old, &mark), LANDED_NOT_NEXT);
 	assert_int_equal(mark.epoch, 9);
 	assert_int_equal(mark.sequence, 2);
 	feed_of("one/eth0", &feed);
 	assert_int_equal(feed.past_kernel, 3);
 	assert_int_equal(feed.lost_kernel, 4);
-	HOLDS(NULL, &want);
-	is_in_order();
+	SITE_HOLDS(NULL, &want);
+	site_is_in_order();
 	sent_free(&old), sent_free(&first), sent_free(&second);
 }
 
@@ -320,28 +215,24 @@ losses_become_gaps(void **state)
 	struct sending s;
 	struct gap_row gaps[8];
 	struct feed_row feed;
-	struct digest want = { 0 }, d;
-	sending_begin(&s, &one, "eth0", 5);
-	d = give(&one, send_block(&s, 5));
-	digest_add(&want, &d);
+	struct digest want = { 0 };
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 5), &want);
 	s.lost_kernel = 10;
 	s.lost_policy = 20;
 	struct sent *p = send_block(&s, 6);
-	d = p->digest;
 	uint64_t from = 5 * 1000000000000u + 4000, until = p->p.last_ns;
-	give(&one, p);
-	digest_add(&want, &d);
+	site_give(&site.one, p, &want);
 	struct sent *loss = send_loss(&s, 3, 100);
 	uint64_t loss_first = loss->p.first_ns, loss_last = loss->p.last_ns;
 	assert_int_equal(loss->p.from_sequence, 3);
-	assert_int_equal(land(&one, loss, NULL), LANDED);
-	assert_int_equal(land(&one, loss, NULL), LANDED_BEFORE);
+	assert_int_equal(site_land(&site.one, loss, NULL), LANDED);
+	assert_int_equal(site_land(&site.one, loss, NULL), LANDED_BEFORE);
 	sent_free(&loss);
 	s.lost_interface = 1;
-	d = give(&one, send_block(&s, 7));
-	digest_add(&want, &d);
-	commit();
-	HOLDS(NULL, &want);
+	site_give(&site.one, send_block(&s, 7), &want);
+	site_commit();
+	SITE_HOLDS(NULL, &want);
 	assert_int_equal(gaps_of("one/eth0", gaps, 8), 4);
 	assert_int_equal(gaps[0].cause, GAP_KERNEL);
 	assert_int_equal(gaps[0].sequence, 2);
@@ -363,35 +254,36 @@ losses_become_gaps(void **state)
 	assert_int_equal(feed.lost_spool, 100);
 	assert_int_equal(feed.lost_policy, 20);
 	assert_int_equal(feed.parcels, 4);
-	is_in_order();
+	site_is_in_order();
 }
 
 static void
 streams_are_the_monitors_own(void **state)
 {
 	(void)state;
+	struct digest of_two = { 0 }, of_eth1 = { 0 };
 	struct sending s;
 	struct sent *p;
 	enum landing_answer answer;
 	struct feed_mark mark;
-	sending_begin(&s, &one, "two/eth0", 5); /* becomes one/two/eth0 */
-	struct digest d = give(&one, send_block(&s, 5));
-	commit();
-	HOLDS("one/two/eth0", &d);
-	sending_begin(&s, &one, "bad\nname", 5);
+	sending_begin(&s, &site.one, "two/eth0", 5); /* becomes one/two/eth0 */
+	site_give(&site.one, send_block(&s, 5), &of_two);
+	site_commit();
+	SITE_HOLDS("one/two/eth0", &of_two);
+	sending_begin(&s, &site.one, "bad\nname", 5);
 	p = send_block(&s, 5);
-	assert_int_equal(send_land(store, &one, p, 1, &answer, &mark), ERR_USAGE);
+	assert_int_equal(send_land(site.store, &site.one, p, 1, &answer, &mark), ERR_USAGE);
 	sent_free(&p);
 	memset(s.stream, 'x', sizeof s.stream - 1); /* too long with the monitor's name before it */
-	sending_begin(&s, &one, "", 5);
+	sending_begin(&s, &site.one, "", 5);
 	memset(s.stream, 'x', sizeof s.stream - 1);
 	p = send_block(&s, 5);
-	assert_int_equal(send_land(store, &one, p, 1, &answer, &mark), ERR_USAGE);
+	assert_int_equal(send_land(site.store, &site.one, p, 1, &answer, &mark), ERR_USAGE);
 	sent_free(&p);
-	sending_begin(&s, &one, "eth1", 5); /* and it goes on */
-	d = give(&one, send_block(&s, 5));
-	commit();
-	HOLDS("one/eth1", &d);
+	sending_begin(&s, &site.one, "eth1", 5); /* and it goes on */
+	site_give(&site.one, send_block(&s, 5), &of_eth1);
+	site_commit();
+	SITE_HOLDS("one/eth1", &of_eth1);
 }
 
 static uint64_t
@@ -406,18 +298,18 @@ a_full_disk_takes_back_what_did_not_land(void **state)
 {
 	(void)state;
 	struct sending s;
-	struct digest want, d;
+	struct digest want = { 0 };
 	enum landing_answer answer;
 	struct feed_mark mark;
 	struct landing_row row = { 0 };
 	char path[PATH_BYTES];
-	sending_begin(&s, &one, "eth0", 5);
-	want = give(&one, send_block(&s, 20000));
-	commit();
-	MUST(catalogue_begin(archive_catalogue(store_archive(store))));
-	MUST(catalogue_next_landing(archive_catalogue(store_archive(store)), &row));
-	catalogue_end(archive_catalogue(store_archive(store)));
-	MUST(archive_landing_path(store_archive(store), row.id, path));
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 20000), &want);
+	site_commit();
+	MUST(catalogue_begin(archive_catalogue(store_archive(site.store))));
+	MUST(catalogue_next_landing(archive_catalogue(store_archive(site.store)), &row));
+	catalogue_end(archive_catalogue(store_archive(site.store)));
+	MUST(archive_landing_path(store_archive(site.store), row.id, path));
 	uint64_t before = file_bytes(path);
 	assert_int_equal(before, row.bytes);
 	struct sent *p = send_block(&s, 20000);
@@ -425,19 +317,18 @@ a_full_disk_takes_back_what_did_not_land(void **state)
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(send_land(store, &one, p, ++now_ns, &answer, &mark), ERR_FULL);
+		assert_int_equal(send_land(site.store, &site.one, p, ++site.now_ns, &answer, &mark), ERR_FULL);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
 	assert_int_equal(file_bytes(path), before);
-	HOLDS(NULL, &want);
-	assert_int_equal(land(&one, p, NULL), LANDED); /* there is room again */
+	SITE_HOLDS(NULL, &want);
+	assert_int_equal(site_land(&site.one, p, NULL), LANDED); /* there is room again */
 	digest_add(&want, &p->digest);
 	sent_free(&p);
-	d = give(&one, send_block(&s, 3));
-	digest_add(&want, &d);
-	commit();
-	HOLDS(NULL, &want);
-	is_in_order();
-	HOLDS(NULL, &want);
+	site_give(&site.one, send_block(&s, 3), &want);
+	site_commit();
+	SITE_HOLDS(NULL, &want);
+	site_is_in_order();
+	SITE_HOLDS(NULL, &want);
 }
 
 static void
@@ -445,22 +336,21 @@ what_was_not_committed_is_taken_up_or_comes_again(void **state)
 {
 	(void)state;
 	struct sending s;
-	struct digest want, d;
-	sending_begin(&s, &one, "eth0", 5);
-	want = give(&one, send_block(&s, 10));
-	commit();
+	struct digest want = { 0 };
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 10), &want);
+	site_commit();
 	struct sent *p = send_block(&s, 11);
-	assert_int_equal(land(&one, p, NULL), LANDED);
-	reopen(); /* without a commit: written, and so taken up */
+	assert_int_equal(site_land(&site.one, p, NULL), LANDED);
+	site_reopen(); /* without a commit: written, and so taken up */
 	digest_add(&want, &p->digest);
-	HOLDS(NULL, &want);
-	assert_int_equal(land(&one, p, NULL), LANDED_BEFORE);
+	SITE_HOLDS(NULL, &want);
+	assert_int_equal(site_land(&site.one, p, NULL), LANDED_BEFORE);
 	sent_free(&p);
-	d = give(&one, send_block(&s, 12));
-	digest_add(&want, &d);
-	commit();
-	HOLDS(NULL, &want);
-	is_in_order();
+	site_give(&site.one, send_block(&s, 12), &want);
+	site_commit();
+	SITE_HOLDS(NULL, &want);
+	site_is_in_order();
 }
 
 /* The landing file is cut at every byte of what was not committed. */
@@ -471,16 +361,16 @@ a_tail_is_durable_before_it_counts(void **state)
 	(void)state;
 	struct sending s;
 	struct feed_mark mark;
-	sending_begin(&s, &one, "eth0", 5);
-	(void)give(&one, send_block(&s, 1));
-	commit();
-	(void)give(&one, send_block(&s, 1));
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 1), NULL);
+	site_commit();
+	site_give(&site.one, send_block(&s, 1), NULL);
 	unsigned before = landings_synced;
-	reopen();
-	MUST(store_mark(store, one.number, "eth0", &mark));
+	site_reopen();
+	MUST(store_mark(site.store, site.one.number, "eth0", &mark));
 	assert_int_equal(mark.sequence, 2);
 	assert_int_equal(landings_synced, before + 1);
-	reopen();
+	site_reopen();
 	assert_int_equal(landings_synced, before + 1);
 }
 
@@ -490,45 +380,45 @@ a_torn_tail_is_cut_off(void **state)
 	(void)state;
 	struct sending s;
 	struct sent *p[3];
-	struct digest base;
+	struct digest base = { 0 };
 	char path[PATH_BYTES], copy[PATH_BYTES], copy_file[PATH_BYTES];
-	sending_begin(&s, &one, "eth0", 5);
-	base = give(&one, send_block(&s, 10));
-	commit();
-	MUST(io_path(path, dir, "landing/%016x.land", 1));
+	sending_begin(&s, &site.one, "eth0", 5);
+	site_give(&site.one, send_block(&s, 10), &base);
+	site_commit();
+	MUST(io_path(path, site.dir, "landing/%016x.land", 1));
 	uint64_t ends[4] = { file_bytes(path) };
 	for (unsigned i = 0; i < 3; i++) {
 		p[i] = i == 1 ? send_loss(&s, 2, 5) : send_block(&s, 10 + i);
-		assert_int_equal(land(&one, p[i], NULL), LANDED);
+		assert_int_equal(site_land(&site.one, p[i], NULL), LANDED);
 		ends[i + 1] = file_bytes(path);
 	}
-	store_close(&store);
-	MUST(io_path(copy, top, "copy"));
+	store_close(&site.store);
+	MUST(io_path(copy, site.top, "copy"));
 	MUST(io_path(copy_file, copy, "landing/%016x.land", 1));
 	for (uint64_t cut = ends[0]; cut <= ends[3]; cut += cut + 7 < ends[3] ? 7 : 1) {
 		struct digest want = base;
 		unsigned whole = 0;
-		scratch_copy(dir, copy);
+		scratch_copy(site.dir, copy);
 		/* the archive above was opened and closed after: what it has applied is nothing of the tail */
 		assert_int_equal(truncate(copy_file, (off_t)cut), 0);
-		MUST(store_open(&store, copy, NULL));
+		MUST(store_open(&site.store, copy, NULL));
 		for (; whole < 3 && ends[whole + 1] <= cut; whole++)
 			digest_add(&want, &p[whole]->digest);
-		HOLDS(NULL, &want);
+		SITE_HOLDS(NULL, &want);
 		assert_int_equal(file_bytes(copy_file), ends[whole]);
 		for (unsigned i = 0; i < 3; i++) {
-			assert_int_equal(land(&one, p[i], NULL), i < whole ? LANDED_BEFORE : LANDED);
+			assert_int_equal(site_land(&site.one, p[i], NULL), i < whole ? LANDED_BEFORE : LANDED);
 			if (i >= whole)
 				digest_add(&want, &p[i]->digest);
 		}
-		commit();
-		HOLDS(NULL, &want);
-		store_close(&store);
+		site_commit();
+		SITE_HOLDS(NULL, &want);
+		store_close(&site.store);
 		scratch_remove(copy);
 	}
 	for (unsigned i = 0; i < 3; i++)
 		sent_free(&p[i]);
-	MUST(store_open(&store, dir, NULL));
+	MUST(store_open(&site.store, site.dir, NULL));
 }
 
 /* Two monitors with two streams each; parcels come in a random order, some twice, some too early, and the archive is opened
@@ -545,9 +435,9 @@ any_order_of_arrival_comes_to_the_same(void **state)
 	for (unsigned i = 0; i < STREAMS; i++)
 		for (unsigned k = 0; k < PARCELS; k++) {
 			if (k == 0)
-				sending_begin(&s[i], i % 2 ? &one : &two, i / 2 ? "a" : "b", 5 + i);
+				sending_begin(&s[i], i % 2 ? &site.one : &site.two, i / 2 ? "a" : "b", 5 + i);
 			if (k == 7)
-				sending_begin(&s[i], i % 2 ? &one : &two, i / 2 ? "a" : "b", 50 + i);
+				sending_begin(&s[i], i % 2 ? &site.one : &site.two, i / 2 ? "a" : "b", 50 + i);
 			s[i].lost_kernel += k % 3;
 			p[i][k] = k % 5 == 4 ? send_loss(&s[i], 2, 9) : send_block(&s[i], 1 + k);
 			digest_add(&want, &p[i][k]->digest);
@@ -556,7 +446,7 @@ any_order_of_arrival_comes_to_the_same(void **state)
 	while (done < STREAMS) {
 		dice = dice * 1664525 + 1013904223;
 		unsigned i = dice >> 30, k = (dice >> 20) % PARCELS;
-		enum landing_answer answer = land(i % 2 ? &one : &two, p[i][k], NULL);
+		enum landing_answer answer = site_land(i % 2 ? &site.one : &site.two, p[i][k], NULL);
 		if (k == at[i]) {
 			assert_int_equal(answer, LANDED);
 			done += ++at[i] == PARCELS;
@@ -575,23 +465,14 @@ any_order_of_arrival_comes_to_the_same(void **state)
 			assert_true(answer == (k < 7 && at[i] > 7 ? LANDED_NOT_NEXT : LANDED_BEFORE));
 		}
 		if (dice % 64 < 20)
-			commit();
+			site_commit();
 		if (dice % 64 == 63)
-			reopen();
+			site_reopen();
 	}
-	commit();
-	HOLDS(NULL, &want);
-	is_in_order();
-	char *before, *after;
-	struct rebuild_report report;
-	store_close(&store);
-	before = test_archive_dump(dir, NULL);
-	MUST(rebuild_run(dir, NULL, print_fault, NULL, &report));
-	after = test_archive_dump(dir, NULL);
-	assert_string_equal(before, after);
-	free(before), free(after);
-	MUST(store_open(&store, dir, NULL));
-	HOLDS(NULL, &want);
+	site_commit();
+	SITE_HOLDS(NULL, &want);
+	site_is_in_order();
+	SITE_HOLDS(NULL, &want);
 	for (unsigned i = 0; i < STREAMS; i++)
 		for (unsigned k = 0; k < PARCELS; k++)
 			sent_free(&p[i][k]);
@@ -606,25 +487,24 @@ no_monitor_uses_up_the_numbers_of_streams(void **state)
 	char name[16];
 	for (unsigned i = 0; i <= MONITOR_STREAMS_MAX; i++) {
 		snprintf(name, sizeof name, "s%u", i);
-		sending_begin(&s, &one, name, 5);
+		sending_begin(&s, &site.one, name, 5);
 		struct sent *p = send_block(&s, 1);
-		assert_int_equal(land(&one, p, &mark), i < MONITOR_STREAMS_MAX ? LANDED : LANDED_QUOTA);
+		assert_int_equal(site_land(&site.one, p, &mark), i < MONITOR_STREAMS_MAX ? LANDED : LANDED_QUOTA);
 		sent_free(&p);
 	}
-	sending_begin(&s, &two, "s0", 5);
-	(void)give(&two, send_block(&s, 1));
-	commit();
+	sending_begin(&s, &site.two, "s0", 5);
+	site_give(&site.two, send_block(&s, 1), NULL);
+	site_commit();
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, site_make, site_unmake)
 
 int
 main(void)
 {
 	if (sodium_init() < 0)
 		return 1;
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 0);
+	scratch_in_memory();
 	const struct CMUnitTest tests[] = {
 		TEST(what_landed_is_found_from_the_commit_on),
 		TEST(each_parcel_counts_once),

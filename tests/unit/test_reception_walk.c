@@ -7,9 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/io.h"
-#include "index/fsck.h"
-#include "index/rebuild.h"
+#include "tests/support/archive_check.h"
 #include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/sender.h"
@@ -18,20 +16,9 @@
 enum { STREAMS = 2, PARCELS = 7 };
 static const char *const names[STREAMS] = { "walk/a", "walk/b" };
 
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
-static void
-print_fault(void *arg, const char *sentence)
-{
-	print_message("# %s: %s\n", (const char *)arg, sentence);
-}
+/* What the monitor has in its spool, as the judge reads it; and how often the walked process went on after a full disk. */
+static struct sent *spool[STREAMS * PARCELS];
+static unsigned parcels, over_full;
 
 static void
 spool_path(char out[PATH_BYTES], const char *archive)
@@ -105,17 +92,15 @@ walk_child(const char *archive, const char *ack_path)
 
 /* Of each stream there are the first so many parcels, and at least those that were acknowledged. */
 static void
-walk_verify(const char *archive, const char *ack, struct sent *const *v, unsigned n, bool all, const char *fault)
+walk_verify(const struct faulted *w, const char *fault, bool all)
 {
 	struct archive *a = NULL;
 	uint8_t acks[64];
-	char what[64];
-	struct fsck_report report;
-	int fd = open(ack, O_RDONLY);
+	int fd = open(w->ack, O_RDONLY);
 	ssize_t got = read(fd, acks, sizeof acks);
 	close(fd);
 	unsigned acknowledged = got > 0 ? acks[got - 1] : 0;
-	enum err e = archive_open(&a, archive, NULL, ARCHIVE_READ);
+	enum err e = archive_open(&a, w->archive, NULL, ARCHIVE_READ);
 	if (e != OK)
 		print_message("# %s: %s\n", fault, err_text());
 	assert_int_equal(e, OK);
@@ -124,26 +109,17 @@ walk_verify(const char *archive, const char *ack, struct sent *const *v, unsigne
 		e = archive_digest(a, names[stream], 0, UINT64_MAX, &have, NULL);
 		assert_true(e == OK || (e == ERR_ABSENT && acknowledged == 0));
 		unsigned i = stream;
-		for (; i < n && (all || i < acknowledged || want.records != have.records); i += STREAMS)
-			digest_add(&want, &v[i]->digest);
+		for (; i < parcels && (all || i < acknowledged || want.records != have.records); i += STREAMS)
+			digest_add(&want, &spool[i]->digest);
 		if (want.records != have.records || want.sum != have.sum)
 			print_message("# %s: %llu records, acknowledged %u\n", fault, (unsigned long long)have.records, acknowledged);
 		assert_int_equal(want.records, have.records);
 		assert_int_equal(want.sum, have.sum);
 	}
 	archive_close(&a);
-	snprintf(what, sizeof what, "%s", fault);
-	MUST(fsck_run(archive, NULL, &(struct fsck_options){ .see = print_fault, .arg = what }, &report));
-	assert_int_equal(report.faults, 0);
-	if (!all)
-		return;
-	char *before = test_archive_dump(archive, NULL);
-	struct rebuild_report rebuilt;
-	MUST(rebuild_run(archive, NULL, NULL, NULL, &rebuilt));
-	char *after = test_archive_dump(archive, NULL);
-	assert_non_null(before);
-	assert_string_equal(before, after);
-	free(before), free(after);
+	archive_is_clean(w->archive, fault);
+	if (all)
+		archive_rebuilds_to_itself(w->archive, fault);
 }
 
 /* An archive with the monitor enrolled, and beside it what the monitor has in its spool. */
@@ -165,7 +141,7 @@ prepare(const char *fresh)
 		if (i < STREAMS)
 			sending_begin(t, &m, names[i] + sizeof "walk/" - 1, 5 + i);
 		t->lost_kernel += i % 4;
-		struct sent *p = i == 4 ? send_loss(t, 2, 3) : send_block(t, i % 5 == 1 ? BLOCK_RECORDS_MAX / 2 + 1 : 20);
+		struct sent *p = i == 4 ? send_loss(t, 2, 3) : send_block(t, i % 7 == 1 ? BLOCK_RECORDS_MAX / 2 + 1 : 20);
 		sent_write(p, f);
 		sent_free(&p);
 	}
@@ -173,60 +149,45 @@ prepare(const char *fresh)
 }
 
 static void
+walk_case(const struct faulted *w, const char *fault)
+{
+	int status = faulted_run(w, fault);
+	over_full += status == 0 && strncmp(fault, "errno:ENOSPC:", 13) == 0 && fault[strlen(fault) - 1] != '+';
+	walk_verify(w, fault, false);
+	status = faulted_run(w, NULL);
+	if (status != 0)
+		print_message("# %s: going on failed\n", fault);
+	assert_int_equal(status, 0);
+	walk_verify(w, fault, true);
+}
+
+static void
 nothing_acknowledged_is_lost_at_any_step(void **state)
 {
 	(void)state;
-	static const struct { const char *before, *behind; } modes[] = {
-		{ "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" }, { "errno:ENOSPC:", "+" },
-		{ "errno:ENOSPC:", "" }, { "errno:EINTR:", "" }, { "short:", "" },
+	static const struct faulted_kind kinds[] = {
+		{ "kill", 1 }, { "torn", 5 }, { "errno:EIO", 5 }, { "errno:ENOSPC+", 5 }, { "errno:ENOSPC", 5 }, { "errno:EINTR", 5 },
+		{ "short", 5 },
 	};
-	if (!faulted_ready())
+	struct faulted w;
+	char from[PATH_BYTES], to[PATH_BYTES];
+	if (!faulted_begin(&w))
 		skip();
-	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES], from[PATH_BYTES];
-	char to[PATH_BYTES];
-	struct sent *v[STREAMS * PARCELS];
-	scratch_make(top);
-	MUST(io_path(fresh, top, "fresh"));
-	MUST(io_path(archive, top, "a"));
-	MUST(io_path(ack, top, "ack"));
-	MUST(io_path(count, top, "count"));
-	prepare(fresh);
-	spool_path(from, fresh);
-	spool_path(to, archive);
+	prepare(w.fresh);
+	spool_path(from, w.fresh);
+	spool_path(to, w.archive);
 	assert_int_equal(rename(from, to), 0);
-	unsigned n = spool_read(archive, v);
-	assert_int_equal(n, STREAMS * PARCELS);
-	scratch_copy(fresh, archive);
-	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	long steps = faulted_steps(archive, ack, count), runs = 0, over_full = 0;
-	assert_in_range(steps, 60, 2000);
-	walk_verify(archive, ack, v, n, true, "none");
-#if defined(__SANITIZE_ADDRESS__)
-	const long stride = 29; /* a sanitized process takes ten times as long to start */
-#else
-	const long stride = 5;
-#endif
-	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
-		for (long k = 1 + (long)m % stride; k <= steps; k += m == 0 && stride == 5 ? 1 : stride, runs++) {
-			char fault[64];
-			snprintf(fault, sizeof fault, "%s%ld%s", modes[m].before, k, modes[m].behind);
-			scratch_remove(archive);
-			scratch_copy(fresh, archive);
-			assert_int_equal(truncate(ack, 0), 0);
-			int first = faulted_run(archive, ack, fault);
-			over_full += first == 0 && strcmp(modes[m].before, "errno:ENOSPC:") == 0 && modes[m].behind[0] == 0;
-			walk_verify(archive, ack, v, n, false, fault);
-			int status = faulted_run(archive, ack, NULL);
-			if (status != 0)
-				print_message("# %s: going on failed\n", fault);
-			assert_int_equal(status, 0);
-			walk_verify(archive, ack, v, n, true, fault);
-		}
-	print_message("# %ld steps, %ld runs; went on after a full disk %ld times\n", steps, runs, over_full);
+	parcels = spool_read(w.archive, spool);
+	assert_int_equal(parcels, STREAMS * PARCELS);
+	faulted_count(&w);
+	assert_in_range(w.steps, 60, FAULTED_STEPS_MAX);
+	walk_verify(&w, "none", true);
+	faulted_walk(&w, kinds, sizeof kinds / sizeof *kinds, walk_case);
+	print_message("# went on after a full disk %u times\n", over_full);
 	assert_true(over_full > 0);
-	for (unsigned i = 0; i < n; i++)
-		sent_free(&v[i]);
-	scratch_remove(top);
+	for (unsigned i = 0; i < parcels; i++)
+		sent_free(&spool[i]);
+	faulted_end(&w);
 }
 
 int
@@ -236,8 +197,6 @@ main(int argc, char **argv)
 		return 1;
 	if (argc == 4 && strcmp(argv[1], "walk") == 0)
 		return walk_child(argv[2], argv[3]);
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 0); /* every step is a run of its own: no disk wanted */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_acknowledged_is_lost_at_any_step),
 	};

@@ -7,9 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/io.h"
-#include "index/fsck.h"
-#include "index/rebuild.h"
+#include "tests/support/archive_check.h"
 #include "tests/support/faulted.h"
 #include "tests/support/make_archive.h"
 #include "tests/support/unit.h"
@@ -17,21 +15,6 @@
 #define SECOND 1000000000ull
 
 static const uint8_t fingerprint[FINGERPRINT_BYTES] = "what was imported..............";
-
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
-static void
-print_fault(void *arg, const char *sentence)
-{
-	print_message("# %s: %s\n", (const char *)arg, sentence);
-}
 
 #define WALK_SEGMENTS 4u
 #define WALK_RECORDS  60u
@@ -116,12 +99,12 @@ acknowledged(const char *ack, const char *line)
 
 /* What was acknowledged is there, whole; nothing is there twice; what was removed is not. */
 static void
-walk_verify(const char *archive, const char *ack, const char *fault)
+walk_verify(const struct faulted *w, const char *fault)
 {
 	struct archive *a = NULL;
 	struct segment_row row = { 0 };
 	unsigned of_second[WALK_SEGMENTS + 2] = { 0 };
-	enum err e = archive_open(&a, archive, NULL, ARCHIVE_READ);
+	enum err e = archive_open(&a, w->archive, NULL, ARCHIVE_READ);
 	if (e != OK)
 		print_message("# %s: %s\n", fault, err_text());
 	assert_int_equal(e, OK);
@@ -137,30 +120,26 @@ walk_verify(const char *archive, const char *ack, const char *fault)
 		char line[32];
 		snprintf(line, sizeof line, "\nsegment %u\n", i);
 		assert_in_range(of_second[i], 0, 1);
-		if (i >= 3 && acknowledged(ack, line))
+		if (i >= 3 && acknowledged(w->ack, line))
 			assert_int_equal(of_second[i], 1);
-		if (i < 3 && acknowledged(ack, line) && of_second[i] == 0) /* then the removal is committed */
+		if (i < 3 && acknowledged(w->ack, line) && of_second[i] == 0) /* then the removal is committed */
 			assert_int_equal(of_second[1] + of_second[2], 0);
-		if (i < 3 && acknowledged(ack, "\nremoved 2\n"))
+		if (i < 3 && acknowledged(w->ack, "\nremoved 2\n"))
 			assert_int_equal(of_second[i], 0);
 	}
 	archive_close(&a);
-	char what[64];
-	struct fsck_report report;
-	snprintf(what, sizeof what, "%s", fault);
-	MUST(fsck_run(archive, NULL, &(struct fsck_options){ .see = print_fault, .arg = what }, &report));
-	assert_int_equal(report.faults, 0);
+	archive_is_clean(w->archive, fault);
 }
 
 static void
-walk_is_complete(const char *archive, const char *fault)
+walk_is_complete(const struct faulted *w, const char *fault)
 {
 	struct archive *a = NULL;
 	struct catalogue_totals t;
 	struct import_row import;
 	struct removal_row removal;
 	uint64_t line = 0;
-	MUST(archive_open(&a, archive, NULL, ARCHIVE_WRITE));
+	MUST(archive_open(&a, w->archive, NULL, ARCHIVE_WRITE));
 	MUST(catalogue_begin(archive_catalogue(a)));
 	MUST(catalogue_sum(archive_catalogue(a), 0, &t));
 	MUST(catalogue_import(archive_catalogue(a), fingerprint, &import));
@@ -174,61 +153,38 @@ walk_is_complete(const char *archive, const char *fault)
 	assert_int_equal(t.streams, 1);
 	assert_int_equal(import.complete, 1);
 	assert_int_equal(import.records, WALK_SEGMENTS * WALK_RECORDS);
-	char *before = test_archive_dump(archive, NULL);
-	struct rebuild_report report;
-	MUST(rebuild_run(archive, NULL, NULL, NULL, &report));
-	char *after = test_archive_dump(archive, NULL);
-	assert_non_null(before);
-	assert_non_null(after);
-	assert_string_equal(before, after);
-	free(before), free(after);
+	archive_rebuilds_to_itself(w->archive, fault);
+}
+
+static void
+walk_case(const struct faulted *w, const char *fault)
+{
+	(void)faulted_run(w, fault);
+	walk_verify(w, fault);
+	int status = faulted_run(w, NULL);
+	if (status != 0)
+		print_message("# %s: going on failed\n", fault);
+	assert_int_equal(status, 0);
+	walk_verify(w, fault);
+	walk_is_complete(w, fault);
 }
 
 static void
 nothing_acknowledged_is_lost_at_any_step(void **state)
 {
 	(void)state;
-	static const struct { const char *before, *behind; } modes[] = {
-		{ "kill:", "" }, { "after:", "" }, { "torn:", "" }, { "errno:EIO:", "" }, { "errno:ENOSPC:", "+" },
-		{ "errno:EINTR:", "" }, { "short:", "" },
+	static const struct faulted_kind kinds[] = {
+		{ "kill", 1 }, { "torn", 1 }, { "errno:EIO", 1 }, { "errno:ENOSPC+", 2 }, { "errno:EINTR", 2 }, { "short", 1 },
 	};
-	if (!faulted_ready())
+	struct faulted w;
+	if (!faulted_begin(&w))
 		skip();
-	char top[PATH_BYTES], fresh[PATH_BYTES], archive[PATH_BYTES], ack[PATH_BYTES], count[PATH_BYTES];
-	scratch_make(top);
-	MUST(io_path(fresh, top, "fresh"));
-	MUST(io_path(archive, top, "a"));
-	MUST(io_path(ack, top, "ack"));
-	MUST(io_path(count, top, "count"));
-	MUST(archive_init(fresh, NULL));
-	scratch_copy(fresh, archive);
-	close(open(ack, O_CREAT | O_WRONLY, 0600));
-	long steps = faulted_steps(archive, ack, count), runs = 0;
-	assert_in_range(steps, 60, 2000);
-	walk_is_complete(archive, "none");
-#if defined(__SANITIZE_ADDRESS__)
-	const long stride = 7; /* a sanitized process takes ten times as long to start */
-#else
-	const long stride = 1;
-#endif
-	for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
-		for (long n = 1 + (long)m % stride; n <= steps; n += stride, runs++) {
-			char fault[64];
-			snprintf(fault, sizeof fault, "%s%ld%s", modes[m].before, n, modes[m].behind);
-			scratch_remove(archive);
-			scratch_copy(fresh, archive);
-			assert_int_equal(truncate(ack, 0), 0);
-			int status = faulted_run(archive, ack, fault);
-			walk_verify(archive, ack, fault);
-			status = faulted_run(archive, ack, NULL);
-			if (status != 0)
-				print_message("# %s: going on failed\n", fault);
-			assert_int_equal(status, 0);
-			walk_verify(archive, ack, fault);
-			walk_is_complete(archive, fault);
-		}
-	print_message("# %ld steps, %ld runs\n", steps, runs);
-	scratch_remove(top);
+	MUST(archive_init(w.fresh, NULL));
+	faulted_count(&w);
+	assert_in_range(w.steps, 60, FAULTED_STEPS_MAX);
+	walk_is_complete(&w, "none");
+	faulted_walk(&w, kinds, sizeof kinds / sizeof *kinds, walk_case);
+	faulted_end(&w);
 }
 
 int
@@ -238,8 +194,6 @@ main(int argc, char **argv)
 		return 1;
 	if (argc == 4 && strcmp(argv[1], "walk") == 0)
 		return walk_child(argv[2], argv[3]);
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 0); /* every step is a run of its own: no disk wanted */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_acknowledged_is_lost_at_any_step),
 	};

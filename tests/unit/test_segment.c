@@ -13,6 +13,7 @@
 #include "archive/seal.h"
 #include "archive/segment_format.h"
 #include "base/io.h"
+#include "base/sandbox.h"
 #include "tests/support/block_trip.h"
 #include "tests/support/draft.h"
 
@@ -767,7 +768,7 @@ names_every_flipped_bit_and_reads_the_rest(void **state)
 	uint8_t *p = read_file(&n);
 	struct place *map = map_file(p, n);
 	okay(io_open_write(&fd, path));
-	for (size_t bit = 0; bit < 8 * n; bit++) {
+	for (size_t bit = 0; bit < 8 * n; bit += PROGRAM_IS_SANITIZED ? 9 : 1) { /* some bit of almost every byte */
 		uint8_t byte = p[bit / 8] ^ (uint8_t)(1u << bit % 8);
 		okay(io_pwrite(fd, &byte, 1, bit / 8, path));
 		check_flip(&map[bit / 8], bit % 64 == 9);

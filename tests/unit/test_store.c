@@ -18,15 +18,6 @@
 static char dir[PATH_BYTES];
 static const uint8_t fingerprint[FINGERPRINT_BYTES] = "what was imported..............";
 
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
 static int
 begin(void **state)
 {
