@@ -572,12 +572,12 @@ written_at(uint64_t ns)
 	struct segment_row row = { 0 };
 	const struct timespec at = { .tv_sec = (time_t)(ns / 1000000000u) }, times[2] = { at, at };
 	char path[PATH_BYTES];
-	MUST(catalogue_begin(catalogue()));
-	while (catalogue_next_segment(catalogue(), &row) == OK) {
-		MUST(archive_segment_path(store_archive(store), row.id, path));
+	MUST(catalogue_begin(site_catalogue()));
+	while (catalogue_next_segment(site_catalogue(), &row) == OK) {
+		MUST(archive_segment_path(store_archive(site.store), row.id, path));
 		assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 	}
-	catalogue_end(catalogue());
+	catalogue_end(site_catalogue());
 }
 
 static void
