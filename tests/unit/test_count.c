@@ -16,15 +16,6 @@ static struct store *store;
 static struct sender one;
 static struct sending s;
 
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
 static int
 make(void **state)
 {
@@ -76,7 +67,7 @@ count(const char *expression, struct span span, struct count *out, struct losses
 	struct plan *plan = NULL;
 	struct scan_counts counts = { 0 };
 	struct scan_sink how = { .notice = no_notice };
-	MUST(filter_open(&filter, expression));
+	MUST(filter_open(&filter, expression, NULL));
 	struct request r = { .span = span, .filter = filter };
 	MUST(plan_open(&plan, store_archive(store), &r));
 	MUST(count_run(plan, filter, 1, &how, out, &counts));

@@ -17,15 +17,6 @@ static struct store *store;
 static struct sender one;
 static uint64_t now_ns, chance;
 
-static void
-must(enum err e, int line)
-{
-	if (e != OK)
-		print_message("# line %d: %s: %s\n", line, err_name(e), err_text());
-	assert_int_equal(e, OK);
-}
-#define MUST(call) must(call, __LINE__)
-
 static int
 make(void **state)
 {

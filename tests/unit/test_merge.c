@@ -710,7 +710,7 @@ what_landed_counts_for_the_limit_of_its_stream(void **state)
 	site_is_in_order();
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, site_make, site_unmake)
 
 int
 main(int argc, char **argv)
