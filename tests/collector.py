@@ -479,7 +479,7 @@ class Spool:
         front = HEADER.pack(*(values[f] for f in FIELDS)) + name
         return front + self.identity.signer.sign(front).signature + block
 
-    def add(self, linktype, frames, rate):
+    def add(self, linktype, frames, rate=1):
         """Durable before anybody may send it; the chain after the parcel: one without the other is made anew."""
         block, key = make_block(linktype, frames, rate)
         times = [f[0] for f in frames]
