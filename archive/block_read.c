@@ -343,6 +343,32 @@ note_terms(struct terms *t, const struct batch *b)
 	return OK;
 }
 
+/* The terms, in x until its next block. */
+static void
+terms_out(const struct terms *t, struct block *out)
+{
+	out->ip4 = t->ip4;
+	out->ip6 = (const uint8_t (*)[16])t->ip6;
+	out->ports = t->ports;
+	out->protos = t->protos;
+	out->ip4_count = t->ip4_count;
+	out->ip6_count = t->ip6_count;
+	out->port_count = t->port_count;
+	out->proto_count = t->proto_count;
+	out->opaque = t->opaque;
+}
+
+enum err
+block_terms(struct block_examiner *x, const struct stored_block *stored, struct block *out)
+{
+	const struct batch *b = NULL;
+	TRY(block_load(x->decoder, stored, BATCH_DIR | BATCH_RAW, &b, NULL));
+	TRY(note_terms(&x->terms, b));
+	*out = (struct block){ .info = *stored->info };
+	terms_out(&x->terms, out);
+	return OK;
+}
+
 enum err
 block_examine(struct block_examiner *x, const uint8_t *bytes, uint32_t n, const uint8_t key[BLOCK_KEY_BYTES],
               uint64_t claimed_captured_bytes, enum examine depth, struct block *out)
@@ -363,20 +389,7 @@ block_examine(struct block_examiner *x, const uint8_t *bytes, uint32_t n, const 
 	if (depth == EXAMINE_ALL)
 		TRY(rebuild_all(b));
 	TRY(note_terms(&x->terms, b));
-	const struct terms *t = &x->terms;
-	*out = (struct block){
-		.stored = bytes,
-		.stored_bytes = n,
-		.info = info,
-		.ip4 = t->ip4,
-		.ip6 = (const uint8_t (*)[16])t->ip6,
-		.ports = t->ports,
-		.protos = t->protos,
-		.ip4_count = t->ip4_count,
-		.ip6_count = t->ip6_count,
-		.port_count = t->port_count,
-		.proto_count = t->proto_count,
-		.opaque = t->opaque,
-	};
+	*out = (struct block){ .stored = bytes, .stored_bytes = n, .info = info };
+	terms_out(&x->terms, out);
 	return OK;
 }

@@ -51,5 +51,8 @@ enum err block_examiner_open(struct block_examiner **out);
 void     block_examiner_close(struct block_examiner **x);
 enum err block_examine(struct block_examiner *x, const uint8_t *bytes, uint32_t n, const uint8_t key[BLOCK_KEY_BYTES],
                        uint64_t claimed_captured_bytes, enum examine depth, struct block *out);
+/* What the index wants to know of a block that is stored here, for who holds it against what the index has: of out only info and
+ * the terms. Errors of block_load(). */
+enum err block_terms(struct block_examiner *x, const struct stored_block *stored, struct block *out);
 
 #endif

@@ -121,6 +121,11 @@ enum err segment_all_addresses(struct segment *s, const uint32_t **ip4, uint32_t
  * and table or copy, the first damaged one. */
 enum err segment_check_index(struct segment *s);
 
+/* For fsck, of a segment whose index and blocks are whole: whether the tables are those that its records make (they were made
+ * by who examined the blocks, which may have been another process). Reads all blocks. ERR_FORMAT names the table. */
+struct block_examiner;
+enum err segment_check_terms(struct segment *s, struct block_examiner *x);
+
 /* A block decoder: buffers for one block at a time, reused. One per thread; any number of segments. */
 struct batch;
 struct block_decoder;

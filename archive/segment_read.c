@@ -9,6 +9,7 @@
 #include "archive/seal.h"
 #include "archive/segment_clear.h"
 #include "archive/segment_format.h"
+#include "archive/segment_terms.h"
 #include "base/io.h"
 
 #define TAIL_BYTES  (32u << 10) /* read at once from the end: trailers and, nearly always, the main pages */
@@ -646,4 +647,41 @@ segment_check_block(struct segment *s, uint32_t block, struct block_decoder *d)
 	struct stored_block b = stored_block(s, block);
 	enum err e = block_check(d, &b);
 	return block_outcome(s, block, e);
+}
+
+static enum err
+compare_table(struct segment *s, unsigned table, const struct postings *want)
+{
+	struct posting v[POSTINGS_PAGE];
+	uint32_t at = 0, n = 0;
+	for (uint32_t i = 0; i < s->tables[table].count; i++) {
+		TRY(read_page(s, table, i, v, &n));
+		if (n > want->count - at || memcmp(v, want->v + at, n * sizeof *v) != 0)
+			return fail(ERR_FORMAT, "%s: %s: not what the records have: searches in it may miss some", s->path, table_names[table]);
+		at += n;
+	}
+	return at == want->count ? OK : fail(ERR_FORMAT, "%s: %s: does not have all that the records have: searches in it may miss some",
+	                                     s->path, table_names[table]);
+}
+
+enum err
+segment_check_terms(struct segment *s, struct block_examiner *x)
+{
+	struct segment_terms t;
+	struct block b;
+	assert(!s->landed);
+	TRY(segment_terms_init(&t));
+	enum err e = OK;
+	for (uint32_t i = 0; i < s->totals.blocks && e == OK; i++) {
+		struct stored_block stored = stored_block(s, i);
+		e = block_outcome(s, i, block_terms(x, &stored, &b));
+		if (e == OK)
+			e = segment_terms_add(&t, &b, i);
+	}
+	for (unsigned table = 0; table < TABLE_COUNT && e == OK; table++)
+		e = compare_table(s, table, &t.tables[table]);
+	if (e == OK && t.opaque != s->opaque)
+		e = fail(ERR_FORMAT, "%s: other blocks have records that the tables do not list than it says", s->path);
+	segment_terms_fini(&t);
+	return e;
 }

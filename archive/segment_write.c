@@ -3,9 +3,8 @@
 #include <string.h>
 
 #include "archive/block.h"
-#include "archive/postings.h"
 #include "archive/seal.h"
-#include "archive/segment_format.h"
+#include "archive/segment_terms.h"
 #include "base/io.h"
 
 #define WRITEBACK_BYTES (4u << 20) /* so many at a time go to the disk while a segment grows, not all at its end */
@@ -19,11 +18,10 @@ struct segment_writer {
 	struct packer *packer;
 	struct block_info blocks[SEGMENT_BLOCKS_MAX];
 	uint32_t block_count;
-	uint64_t at, opaque;
+	uint64_t at;
 	uint64_t written_back;     /* up to here */
 	uint64_t settled;          /* ... and that on the disk, up to here */
-	struct postings tables[TABLE_COUNT];
-	struct posting *scratch;   /* for one block's keys */
+	struct segment_terms terms;
 	struct segment_totals totals;
 	uint32_t *ip4;             /* after finish */
 	uint8_t (*ip6)[16];
@@ -64,8 +62,9 @@ segment_create(struct segment_writer **out, const char *path, const struct segme
 	memcpy(w->path, path, strlen(path) + 1);
 	memcpy(w->stream_name, stream_name, strlen(stream_name) + 1);
 	w->key = sodium_malloc(SEGMENT_KEY_BYTES + SEGMENT_BLOCKS_MAX * BLOCK_KEY_BYTES);
-	w->scratch = malloc(2 * BLOCK_RECORDS_MAX * sizeof *w->scratch);
-	enum err e = w->key && w->scratch ? packer_open(&w->packer) : fail(ERR_NOMEM, "out of memory");
+	enum err e = w->key ? segment_terms_init(&w->terms) : fail(ERR_NOMEM, "out of memory");
+	if (e == OK)
+		e = packer_open(&w->packer);
 	if (e == OK) {
 		memcpy(w->key, key, SEGMENT_KEY_BYTES);
 		e = io_create(&w->fd, path, 0600);
@@ -89,9 +88,7 @@ segment_writer_close(struct segment_writer **out)
 	io_close(&w->fd);
 	sodium_free(w->key);
 	packer_close(&w->packer);
-	for (unsigned t = 0; t < TABLE_COUNT; t++)
-		postings_fini(&w->tables[t]);
-	free(w->scratch);
+	segment_terms_fini(&w->terms);
 	free(w->ip4);
 	free(w->ip6);
 	free(w);
@@ -113,26 +110,8 @@ segment_block_count(const struct segment_writer *w)
 bool
 segment_full(const struct segment_writer *w)
 {
-	uint32_t addresses = w->tables[TABLE_IP4].count + w->tables[TABLE_IP6].count;
+	uint32_t addresses = w->terms.tables[TABLE_IP4].count + w->terms.tables[TABLE_IP6].count;
 	return w->block_count == SEGMENT_BLOCKS_MAX || w->at >= SEGMENT_BYTES_MAX || addresses >= SEGMENT_ADDRESSES_FULL;
-}
-
-static enum err
-note_postings(struct segment_writer *w, const struct block *b, uint64_t bit)
-{
-	struct posting *v = w->scratch;
-	for (uint32_t i = 0; i < b->ip4_count; i++)
-		v[i] = (struct posting){ 0, b->ip4[i], bit };
-	TRY(postings_merge(&w->tables[TABLE_IP4], v, b->ip4_count));
-	for (uint32_t i = 0; i < b->ip6_count; i++)
-		v[i] = posting_of_ip6(b->ip6[i], bit);
-	TRY(postings_merge(&w->tables[TABLE_IP6], v, b->ip6_count));
-	for (uint32_t i = 0; i < b->port_count; i++)
-		v[i] = (struct posting){ 0, b->ports[i], bit };
-	TRY(postings_merge(&w->tables[TABLE_PORT], v, b->port_count));
-	for (uint32_t i = 0; i < b->proto_count; i++)
-		v[i] = (struct posting){ 0, b->protos[i], bit };
-	return postings_merge(&w->tables[TABLE_PROTO], v, b->proto_count);
 }
 
 enum err
@@ -140,8 +119,7 @@ segment_append_hashed(struct segment_writer *w, const struct block *b, const uin
                       const uint8_t hash[SEGMENT_HASH_BYTES])
 {
 	assert(w->block_count < SEGMENT_BLOCKS_MAX);
-	uint64_t bit = (uint64_t)1 << w->block_count;
-	TRY(note_postings(w, b, bit));
+	TRY(segment_terms_add(&w->terms, b, w->block_count));
 	TRY(io_write(w->fd, b->stored, b->stored_bytes, w->path));
 	memcpy(block_key(w, w->block_count), key, BLOCK_KEY_BYTES);
 	struct block_info *info = &w->blocks[w->block_count++];
@@ -154,7 +132,6 @@ segment_append_hashed(struct segment_writer *w, const struct block *b, const uin
 		io_writeback(w->fd, w->written_back, w->at - w->written_back);
 		w->written_back = w->at;
 	}
-	w->opaque |= b->opaque ? bit : 0;
 	struct segment_totals *t = &w->totals;
 	if (t->blocks++ == 0) {
 		t->first_ns = info->first_ns;
@@ -213,7 +190,7 @@ write_page(struct segment_writer *w, uint32_t number, uint8_t *p, size_t n, cryp
 static uint32_t
 pages_of(const struct segment_writer *w, unsigned table)
 {
-	return (w->tables[table].count + POSTINGS_PAGE - 1) / POSTINGS_PAGE;
+	return (w->terms.tables[table].count + POSTINGS_PAGE - 1) / POSTINGS_PAGE;
 }
 
 static enum err
@@ -226,7 +203,7 @@ write_tables(struct segment_writer *w, struct writer *directory, crypto_generich
 	enum err e = OK;
 	uint32_t number = 1;
 	for (unsigned t = 0; t < TABLE_COUNT && e == OK; t++) {
-		const struct postings *table = &w->tables[t];
+		const struct postings *table = &w->terms.tables[t];
 		writer_le32(directory, pages_of(w, t));
 		for (uint32_t first = 0; first < table->count && e == OK; first += POSTINGS_PAGE) {
 			uint32_t n = table->count - first < POSTINGS_PAGE ? table->count - first : POSTINGS_PAGE;
@@ -264,7 +241,7 @@ write_footer(struct segment_writer *w, crypto_generichash_state *footer, uint64_
 #define F(codec, type, name, description) type name;
 		SEGMENT_TOTALS(F)
 #undef F
-	} totals = { t->records, t->wire_bytes, t->captured_bytes, t->first_ns, t->last_ns, w->opaque };
+	} totals = { t->records, t->wire_bytes, t->captured_bytes, t->first_ns, t->last_ns, w->terms.opaque };
 #define F(codec, type, name, description) writer_##codec(&out, totals.name);
 	SEGMENT_TOTALS(F)
 #undef F
@@ -317,7 +294,7 @@ write_trailers(struct segment_writer *w, uint64_t footer_at, uint64_t main_at, u
 static enum err
 keep_addresses(struct segment_writer *w)
 {
-	const struct postings *v4 = &w->tables[TABLE_IP4], *v6 = &w->tables[TABLE_IP6];
+	const struct postings *v4 = &w->terms.tables[TABLE_IP4], *v6 = &w->terms.tables[TABLE_IP6];
 	w->ip4 = malloc((v4->count + 1) * sizeof *w->ip4);
 	w->ip6 = malloc((v6->count + 1) * sizeof *w->ip6);
 	if (!w->ip4 || !w->ip6)
@@ -359,7 +336,7 @@ segment_addresses(const struct segment_writer *w, const uint32_t **ip4, uint32_t
                   const uint8_t (**ip6)[16], uint32_t *ip6_count)
 {
 	*ip4 = w->ip4;
-	*ip4_count = w->tables[TABLE_IP4].count;
+	*ip4_count = w->terms.tables[TABLE_IP4].count;
 	*ip6 = (const uint8_t (*)[16])w->ip6;
-	*ip6_count = w->tables[TABLE_IP6].count;
+	*ip6_count = w->terms.tables[TABLE_IP6].count;
 }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive/block_read.h"
 #include "base/io.h"
 #include "base/limits.h"
 #include "index/archive_dir.h"
@@ -26,6 +27,7 @@ struct fsck {
 	struct fsck_report        *report;
 	struct archive            *archive;
 	struct block_decoder      *decoder;
+	struct block_examiner     *examiner;
 	uint64_t                   repairable; /* faults that a rebuild mends */
 	uint64_t                   done_bytes, all_bytes;
 	char                       shadow[PATH_BYTES];
@@ -90,6 +92,16 @@ check_blocks(struct fsck *f, struct segment *s)
 	}
 	f->report->records += segment_totals_of(s)->records;
 	return OK;
+}
+
+/* The tables against the records, when both are whole. */
+static enum err
+check_terms(struct fsck *f, struct segment *s)
+{
+	enum err e = f->options->quick ? OK : segment_check_terms(s, f->examiner);
+	if (is_fault(e))
+		fault(f, "%s", err_text());
+	return is_fault(e) ? OK : e;
 }
 
 /* --- segments --- */
@@ -186,7 +198,9 @@ check_opened(struct fsck *f, const struct segment_row *row, const struct stream_
 	if (stream->name[0] && strcmp(stream->name, segment_stream_name(s)) != 0)
 		fault(f, "segment %016" PRIx64 ": is of stream \"%s\", the index says \"%s\"", row->id, segment_stream_name(s),
 		      stream->name);
-	return check_blocks(f, s);
+	uint64_t lost = f->report->lost_blocks;
+	TRY(check_blocks(f, s));
+	return index == OK && f->report->lost_blocks == lost ? check_terms(f, s) : OK;
 }
 
 static enum err
@@ -618,12 +632,14 @@ fsck_run(const char *dir, const char *key_path, const struct fsck_options *optio
 	struct fsck_report first = { 0 };
 	struct fsck f = { .options = options, .report = &first };
 	TRY(block_decoder_open(&f.decoder, NULL));
-	enum err e = look_once(&f, dir, key_path);
+	enum err e = block_examiner_open(&f.examiner);
+	if (e == OK)
+		e = look_once(&f, dir, key_path);
 	if (e == OK && options->repair && f.repairable) {
 		struct rebuild_report rebuilt = { 0 };
 		struct fsck_options silent = { .quick = true };
 		struct fsck_report second = { 0 };
-		struct fsck again = { .options = &silent, .report = &second, .decoder = f.decoder };
+		struct fsck again = { .options = &silent, .report = &second, .decoder = f.decoder, .examiner = f.examiner };
 		e = rebuild_run(dir, key_path, options->see, options->arg, &rebuilt);
 		if (e == OK)
 			e = look_once(&again, dir, key_path);
@@ -635,6 +651,7 @@ fsck_run(const char *dir, const char *key_path, const struct fsck_options *optio
 		}
 	}
 	block_decoder_close(&f.decoder);
+	block_examiner_close(&f.examiner);
 	if (e == OK)
 		*report = first;
 	return e;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "archive/block.h"
+#include "archive/block_read.h"
 #include "archive/dissect.h"
 #include "archive/postings.h"
 #include "archive/seal.h"
@@ -56,6 +57,9 @@ okay(enum err e)
 
 typedef void fill_frames(uint32_t block);
 
+/* What somebody who hands over a block may say wrong of it. */
+static void (*withhold)(struct block *b);
+
 static struct segment_totals
 write_segment(fill_frames *fill, uint32_t blocks)
 {
@@ -72,6 +76,8 @@ write_segment(fill_frames *fill, uint32_t blocks)
 		assert_int_equal(segment_block_count(w), i);
 		uint8_t block_key[BLOCK_KEY_BYTES] = { (uint8_t)i, 'b' }; /* the same each time, for the golden file */
 		block_seal(encoder, &b, block_key);
+		if (withhold)
+			withhold(&b);
 		okay(segment_append(w, &b, block_key));
 	}
 	assert_int_equal(segment_full(w), blocks == SEGMENT_BLOCKS_MAX);
@@ -475,6 +481,40 @@ notices_blocks_that_changed_places(void **state)
 	okay(segment_check_block(s, 2, decoder));
 	segment_close(&s);
 	free(p);
+}
+
+static void no_address(struct block *b) { b->ip4_count--; }
+static void no_port(struct block *b) { b->ports++; b->port_count--; }
+static void no_protocol(struct block *b) { b->proto_count = 0; }
+static void all_opaque(struct block *b) { b->opaque = true; }
+
+static void
+another_address(struct block *b)
+{
+	static uint32_t last;
+	last = b->ip4[b->ip4_count - 1] + 1;
+	b->ip4 = &last;
+	b->ip4_count = 1;
+}
+
+static void
+notices_tables_that_are_not_those_of_the_records(void **state)
+{
+	(void)state;
+	static void (*const lies[])(struct block *b) = { NULL, no_address, no_port, no_protocol, all_opaque, another_address };
+	struct block_examiner *x = NULL;
+	okay(block_examiner_open(&x));
+	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+		withhold = lies[i];
+		write_segment(fill_own, 3);
+		withhold = NULL;
+		struct segment *s = open_segment();
+		okay(segment_check_index(s));
+		okay(segment_check_block(s, 2, decoder));
+		assert_int_equal(segment_check_terms(s, x), lies[i] ? ERR_FORMAT : OK);
+		segment_close(&s);
+	}
+	block_examiner_close(&x);
 }
 
 /* --- golden bytes --- */
@@ -891,6 +931,7 @@ main(void)
 		cmocka_unit_test(names_the_version_that_it_does_not_know),
 		cmocka_unit_test(opens_with_its_own_key_and_name_only),
 		cmocka_unit_test(notices_blocks_that_changed_places),
+		cmocka_unit_test(notices_tables_that_are_not_those_of_the_records),
 		cmocka_unit_test(refuses_every_truncation_and_every_addition),
 		cmocka_unit_test(names_every_flipped_bit_and_reads_the_rest),
 		cmocka_unit_test(refuses_what_is_damaged_in_both_copies),
