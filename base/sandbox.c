@@ -216,8 +216,8 @@ restrict_resources(const struct sandbox *s)
 	return OK;
 }
 
-static enum err
-become(const struct passwd *user)
+enum err
+sandbox_become(const struct passwd *user)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
 	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
@@ -238,7 +238,7 @@ restrict_root(const struct sandbox *s)
 		return OK;
 	struct passwd *user = s->calls & SANDBOX_FILES ? NULL : getpwnam("nobody");
 	if (user && user->pw_uid != 0)
-		return become(user);
+		return sandbox_become(user);
 	if (s->calls & SANDBOX_FILES)
 		caps[0].permitted = caps[0].effective = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
 	return syscall(SYS_capset, &head, caps) < 0 ? fail_errno("capabilities") : OK;
@@ -283,5 +283,5 @@ sandbox_user(const char *name)
 		                            "(adduser --system --group atoll makes one)");
 		return OK;
 	}
-	return become(user);
+	return sandbox_become(user);
 }

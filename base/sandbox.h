@@ -51,5 +51,8 @@ enum err sandbox_enter(const struct sandbox *s);
  * stays for those processes that need files (the log says so). Anybody else: nothing happens; ERR_DENIED when another was named.
  * ERR_ABSENT: no such user. */
 enum err sandbox_user(const char *name);
+/* Root becomes this user for good, with its group and no others. ERR_DENIED: it could go back; ERR_IO. */
+struct passwd;
+enum err sandbox_become(const struct passwd *user);
 
 #endif

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "base/amount.h"
 #include "base/io.h"
 #include "base/limits.h"
+#include "base/sandbox.h"
 #include "base/when.h"
 
 const struct option_spec collect_spool_option_specs[] = {
@@ -117,17 +117,6 @@ give_spool(const char *dir, const struct passwd *user)
 	return e;
 }
 
-static enum err
-become(const struct passwd *user)
-{
-	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-		return fail_errno("user %s", user->pw_name);
-	if (setuid(0) == 0)
-		return fail(ERR_DENIED, "user %s could become root again", user->pw_name);
-	return OK;
-}
-
 enum err
 collect_drop_privileges(const char *name, const char *dir)
 {
@@ -144,7 +133,7 @@ collect_drop_privileges(const char *name, const char *dir)
 		return fail(ERR_USAGE, "there is no user %s to become (adduser --system --group atoll-collect makes one)",
 		            name ? name : "atoll-collect");
 	TRY(give_spool(dir, user));
-	TRY(become(user));
+	TRY(sandbox_become(user));
 	TRY(capabilities_clear());
 	/* a change of user makes a process dumpable as the system's default says */
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? fail_errno("core dumps could not be turned off") : OK;

@@ -45,11 +45,6 @@ def export(archive, *selectors):
     return r, read("out.pcap")[24:] if os.path.exists("out.pcap") else b""
 
 
-def fresh(copy, of):
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(of, copy)
-
-
 def make():
     """Segment 1 of one block, segment 2 of two blocks, segment 3 of one; all in stream s."""
     init("whole")

@@ -33,22 +33,6 @@ def steps_of(below, *command):
     return calls
 
 
-def fresh(copy, of):
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(of, copy)
-
-
-def records(archive):
-    """The records of the export as they stand in the file, or the run that failed."""
-    r = atoll(archive, "export", "--raw", "-q", "-o", "out.pcap")
-    if r.code == 5:
-        return b""
-    if r.code != 0:
-        return r
-    with open("out.pcap", "rb") as f:
-        return f.read()[24:]
-
-
 def walk(name, steps, case, kinds=KINDS):
     """case(kind, fault) gives the words of what went wrong, or None."""
     for kind in kinds:
@@ -93,7 +77,7 @@ def import_case(wholes):
         words = sound("A")
         if words:
             return words
-        got = records("A")
+        got = exported_records("A")
         if isinstance(got, Run):
             return got
         if not both.startswith(got) or len(got) not in (0, len(wholes[0]), len(both)):
@@ -103,7 +87,7 @@ def import_case(wholes):
         r = run(*command)
         if r.code != 0:
             return f"the same again: {r}"
-        if records("A") != both:
+        if exported_records("A") != both:
             return "the same again did not complete it"
         return sound("A")
     return case
@@ -182,7 +166,7 @@ def removals():
 
 def rebuilds():
     listing = atoll("full", "ls", "segments", "--json").text
-    wanted = records("full")
+    wanted = exported_records("full")
     shutil.copytree("full", "bare")
     shutil.rmtree("bare/index")
     for name, source, *verb in ("rebuild", "full", "rebuild"), ("rebuild_without_an_index", "bare", "rebuild"), \
@@ -201,7 +185,7 @@ def rebuilds():
             r = atoll("A", "rebuild", "-q")
             if r.code != 0:
                 return f"the same again: {r}"
-            if atoll("A", "ls", "segments", "--json").text != listing or records("A") != wanted:
+            if atoll("A", "ls", "segments", "--json").text != listing or exported_records("A") != wanted:
                 return "something else is listed or exported"
             return sound("A")
         fresh("A", source)

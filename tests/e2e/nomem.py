@@ -15,11 +15,6 @@ def starved(call, *command):
     return run(*command, env={"LD_PRELOAD": NOMEM, "ATOLL_NOMEM": call}, timeout=30)
 
 
-def fresh(copy, of):
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(of, copy)
-
-
 def calls_of(*command):
     """How many there are, and those that are to fail."""
     r = starved(f"count:{os.path.abspath('calls.txt')}", *command)
@@ -70,8 +65,8 @@ def walk(name, archive, verb, wanted=None, before=None, after=None, codes=(1,)):
         words = words_of(r, wanted, codes) or (after(r) if after else None)
         if words:
             bad.append(f"call {call}: {shown(words)}")
-    ok(f"{name}_survives_a_lack_of_memory_at_each_call", not bad and failed > len(tried) / 4, f"{len(bad)} of {len(tried)} runs, {failed} failed;",
-       *bad[:6])
+    ok(f"{name}_survives_a_lack_of_memory_at_each_call", not bad and failed > len(tried) / 4,
+       f"{len(bad)} of {len(tried)} runs, {failed} failed;", *bad[:6])
 
 
 def readers():

@@ -208,23 +208,12 @@ def lay_out(state):
             os.chmod(path, 0o600)
 
 
-def content():
-    """The exported records, or the run that failed."""
-    r = atoll(A, "export", "--raw", "-q", "-o", "out.pcap")
-    if r.code == 5:
-        return b""
-    if r.code != 0:
-        return r
-    with open("out.pcap", "rb") as f:
-        return f.read()[24:]
-
-
 def verdict(command, allowed, after):
     """What is wrong with the archive as it lies there; allowed: what may be in it."""
     r = atoll(A, "fsck", "-q")
     if r.code != 0:
         return f"fsck: {r}"
-    got = content()
+    got = exported_records(A)
     if isinstance(got, Run):
         return f"export: {got}"
     if got not in allowed:
@@ -232,24 +221,24 @@ def verdict(command, allowed, after):
     r = run(*command)
     if r.code != 0 and "already imported" not in r.err:
         return f"the same again: {r}"
-    got = content()
+    got = exported_records(A)
     return None if got == after else f"after the same again: {len(got) if isinstance(got, bytes) else got} instead of {len(after)} bytes"
 
 
 def verdict_of_lost(state, after):
     lay_out(state)
-    return None if content() == after else "lost"
+    return None if exported_records(A) == after else "lost"
 
 
 def walk(name, command, seconds):
     """Runs the command on what lies there, and then looks at the disk as it may be after any moment of it."""
-    base, before = snapshot(), content()
+    base, before = snapshot(), exported_records(A)
     with open("record", "wb"):
         pass
     r = run(*command, env={"LD_PRELOAD": RECORD, "ATOLL_RECORD": os.path.abspath("record"), "ATOLL_RECORD_DIR": ROOT})
     if r.code != 0:
         return ok(f"{name}_works", False, r)
-    result, after = snapshot(), content()
+    result, after = snapshot(), exported_records(A)
     allowed = [before, after] + [a for a in BETWEEN.get(name, [])]
     found = list(states(base, "record"))
     random.Random(1).shuffle(found)
@@ -324,9 +313,9 @@ for letter in "abc":
         records[letter] = f.read()[24:]
 BETWEEN["an_import_of_two_files"] = [records["a"] + records["b"]]
 walk("an_import_of_two_files", (ATOLL, "-A", A, "import", "-q", "-j", "1", "--stream", "s", "b.pcap", "c.pcap"), SECONDS * 0.25)
-ok("all_of_it_is_there", content() == b"".join(records.values()))
+ok("all_of_it_is_there", exported_records(A) == b"".join(records.values()))
 walk("an_rm_of_whole_segments", (ATOLL, "-A", A, "rm", "-q", "-s", "s", "--until", "1767600050"), SECONDS * 0.1)
 walk("an_rm_of_parts", (ATOLL, "-A", A, "rm", "-q", "-s", "s", "--until", "1767600100.01"), SECONDS * 0.15)
-ok("what_was_removed_is_gone", records["a"] not in content() and content().endswith(records["c"]))
+ok("what_was_removed_is_gone", records["a"] not in exported_records(A) and exported_records(A).endswith(records["c"]))
 walk("a_rebuild", (ATOLL, "-A", A, "rebuild", "-q"), SECONDS * 0.1)
 finish()

@@ -1,12 +1,10 @@
 #include "tests/support/spool_model.h"
 
 #include <assert.h>
-#include <ftw.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct model_stream *
 model_stream(struct model *m, const char *name)
@@ -152,32 +150,6 @@ model_identity(void)
 	snprintf(id->host, sizeof id->host, "127.0.0.1");
 	id->enrolled = true;
 	return id;
-}
-
-void
-model_folder(char path[PATH_BYTES])
-{
-	const char *scratch = getenv("SCRATCH");
-	if (access("/dev/shm", W_OK) == 0)
-		scratch = "/dev/shm";
-	snprintf(path, PATH_BYTES, "%s/atoll-spool-XXXXXX", scratch ? scratch : "/tmp");
-	if (!mkdtemp(path))
-		abort();
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
-void
-model_remove(const char *path)
-{
-	nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 enum err

@@ -1,5 +1,4 @@
-/* What an archive makes of the parcels of a spool, with its rules: next in the chain or known before; and a spool in a scratch
- * folder (in memory where there is /dev/shm) to try them on. */
+/* What an archive makes of the parcels of a spool, with its rules: next in the chain or known before. */
 #ifndef TESTS_SUPPORT_SPOOL_MODEL_H
 #define TESTS_SUPPORT_SPOOL_MODEL_H
 
@@ -38,9 +37,6 @@ unsigned model_session(struct model *m, struct spool *s, unsigned most, bool ack
 
 /* An enrolled identity that is always the same. Aborts on errors, as all below. */
 struct identity *model_identity(void);
-/* A fresh folder's path. */
-void model_folder(char path[PATH_BYTES]);
-void model_remove(const char *path);
 /* A block of so many bytes with so many records; its bytes follow from seed. */
 enum err model_append(struct spool *s, unsigned stream, uint32_t block_bytes, uint64_t records, uint64_t seed);
 

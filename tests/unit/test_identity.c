@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "ingest/identity.h"
+#include "tests/support/scratch.h"
 #include "tests/support/spool_model.h"
 #include "tests/support/unit.h"
 
@@ -17,7 +18,7 @@ static int
 begin(void **state)
 {
 	(void)state;
-	model_folder(folder);
+	scratch_make(folder);
 	snprintf(dir, sizeof dir, "%.4000s/collect", folder);
 	snprintf(path, sizeof path, "%.4000s/collect/identity", folder);
 	id = model_identity();
@@ -31,7 +32,7 @@ end(void **state)
 {
 	(void)state;
 	identity_close(&id);
-	model_remove(folder);
+	scratch_remove(folder);
 	return 0;
 }
 
@@ -183,5 +184,7 @@ main(void)
 		TEST(what_a_crash_left_does_not_matter),
 		TEST(addresses_are_read),
 	};
+	scratch_in_memory();
+	scratch_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

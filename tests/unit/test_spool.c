@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/when.h"
 #include "base/log.h"
+#include "tests/support/scratch.h"
 #include "tests/support/spool_model.h"
 #include "tests/support/unit.h"
 
@@ -24,7 +25,7 @@ begin(void **state)
 {
 	(void)state;
 	model = (struct model){ 0 };
-	model_folder(folder);
+	scratch_make(folder);
 	snprintf(dir, sizeof dir, "%.4000s/spool", folder);
 	return 0;
 }
@@ -33,7 +34,7 @@ static int
 end(void **state)
 {
 	(void)state;
-	model_remove(folder);
+	scratch_remove(folder);
 	return 0;
 }
 
@@ -359,7 +360,7 @@ a_lost_spool_begins_a_larger_epoch(void **state)
 	fill(s, "eth0", 3, 1);
 	model_session(&model, s, ALL, true, NULL, NULL, NULL);
 	close_spool(s);
-	model_remove(dir);
+	scratch_remove(dir);
 	model_stream(&model, "eth0")->epoch += 1ull << 60; /* its clock was ahead */
 	s = open_large();
 	unsigned stream = stream_of(s, "eth0");
@@ -384,7 +385,7 @@ what_waits_gets_a_larger_epoch_when_a_clock_was_ahead(void **state)
 	fill(s, "eth1", 1, 50);
 	model_session(&model, s, ALL, true, NULL, NULL, NULL);
 	close_spool(s);
-	model_remove(dir);
+	scratch_remove(dir);
 	s = open_large();
 	for (unsigned i = 0; i < 8; i++) {
 		fill(s, "eth0", 3, 100 + 10 * i);
@@ -408,7 +409,7 @@ what_waits_gets_a_larger_epoch_when_a_clock_was_ahead(void **state)
 	assert_int_equal(model_stream(&model, "eth1")->records, 90);
 	close_spool(s);
 	/* not of the future: another machine, or a spool that was brought back, whose parcels may be there already */
-	model_remove(dir);
+	scratch_remove(dir);
 	s = open_large();
 	fill(s, "eth1", 1, 400);
 	model_stream(&model, "eth1")->epoch = when_now();
@@ -784,6 +785,7 @@ main(void)
 		TEST(one_can_look_while_it_runs),
 	};
 	id = model_identity();
+	scratch_in_memory();
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	identity_close(&id);
 	return failed;

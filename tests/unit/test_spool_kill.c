@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/sandbox.h"
+#include "tests/support/scratch.h"
 #include "tests/support/spool_model.h"
 #include "tests/support/unit.h"
 
@@ -176,7 +177,7 @@ static bool
 one(const char *policy, const char *fault, bool kills)
 {
 	char folder[PATH_BYTES], path[PATH_BYTES];
-	model_folder(folder);
+	scratch_make(folder);
 	int status = run_victim(folder, policy, "live", fault);
 	bool came = kills ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL : true;
 	if (!came && !(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 10)))
@@ -192,7 +193,7 @@ one(const char *policy, const char *fault, bool kills)
 	struct world *w = world_open(path);
 	judge(w, policy, fault);
 	munmap(w, sizeof *w);
-	model_remove(folder);
+	scratch_remove(folder);
 	return came;
 }
 
@@ -201,7 +202,7 @@ steps_of(const char *policy)
 {
 	char folder[PATH_BYTES], fault[PATH_BYTES + 16];
 	unsigned n = 0;
-	model_folder(folder);
+	scratch_make(folder);
 	snprintf(fault, sizeof fault, "count:%s/steps", folder);
 	assert_int_equal(run_victim(folder, policy, "live", fault), 0);
 	snprintf(fault, sizeof fault, "%s/steps", folder);
@@ -209,7 +210,7 @@ steps_of(const char *policy)
 	assert_non_null(f);
 	assert_int_equal(fscanf(f, "%u", &n), 1);
 	fclose(f);
-	model_remove(folder);
+	scratch_remove(folder);
 	return n;
 }
 
@@ -261,5 +262,6 @@ main(int argc, char **argv)
 	snprintf(shim, sizeof shim, "%.3900s", self);
 	char *slash = strrchr(shim, '/');
 	snprintf(slash, 32, "/../shim.so");
+	scratch_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,18 @@ def peak_bytes(pid):
     return 0
 
 
-class Site:
+class Logged:
+    """What writes its words to the file self.log."""
+
+    def tail(self, lines=8):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as f:
+                return "".join(f.readlines()[-lines:])
+        except OSError:
+            return ""
+
+
+class Site(Logged):
     """folder/archive, folder/atoll.conf, folder/server.log."""
 
     def __init__(self, folder, config=CONFIG, archive=None, port=None):
@@ -175,13 +186,6 @@ class Site:
                 kill(c)
             raise Trouble("a process of the server outlived its parent for 5 s")
 
-    def tail(self, lines=8):
-        try:
-            with open(self.log, encoding="utf-8", errors="replace") as f:
-                return "".join(f.readlines()[-lines:])
-        except OSError:
-            return ""
-
     # --- what is in it ---
 
     def verb(self, *arguments, **more):
@@ -217,7 +221,7 @@ class Site:
         return None if r.code == 0 else f"fsck: {r}"
 
 
-class Collector:
+class Collector(Logged):
     """One monitor: folder holds its identity and spool."""
 
     def __init__(self, site, name, folder=None, port=None, options=()):
@@ -265,13 +269,6 @@ class Collector:
         if self.process is not None:
             kill(self.process.pid)
             self.process.wait()
-
-    def tail(self, lines=8):
-        try:
-            with open(self.log, encoding="utf-8", errors="replace") as f:
-                return "".join(f.readlines()[-lines:])
-        except OSError:
-            return ""
 
     def status(self):
         r = run(*self.command("status", "--json"))

@@ -165,6 +165,23 @@ def init(archive, *arguments):
     return archive
 
 
+def fresh(copy, of):
+    """A copy of this archive, instead of what was there."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(of, copy)
+
+
+def exported_records(archive):
+    """As they stand in a pcap file, or the run that failed."""
+    r = atoll(archive, "export", "--raw", "-q", "-o", "out.pcap")
+    if r.code == 5:
+        return b""
+    if r.code != 0:
+        return r
+    with open("out.pcap", "rb") as f:
+        return f.read()[24:]
+
+
 def bounded(name, r):
     """For a run whose peak was asked for."""
     ok(f"in_bounded_memory_{name}", SANITIZED or r.rss <= MEMORY_BOUND, f"{r.rss >> 20} MiB")
