@@ -45,14 +45,14 @@ def export(archive, *selectors):
     return r, read("out.pcap")[24:] if os.path.exists("out.pcap") else b""
 
 
-def make():
-    """Segment 1 of one block, segment 2 of two blocks, segment 3 of one; all in stream s."""
+def make(second):
+    """Segments 1, 2 of so many packets (more than BLOCK: two blocks), 3; all in stream s."""
     init("whole")
     found, segments = [], []
-    for i, n in enumerate((3000, BLOCK + 2000, 1500)):
+    for i, n in enumerate((3000, second, 1500)):
         gen(f"t{i}.pcap", "--packets", str(n), "--seed", str(i), "--hosts", "300", "--snaplen", "96", "--start",
             str(1767600000 + 3600 * i))
-        must(f"imports_segment_{i}", atoll("whole", "import", "-q", "--stream", "s", f"t{i}.pcap"))
+        must(f"imports_segment_{i}_of_{n}_packets", atoll("whole", "import", "-q", "--stream", "s", f"t{i}.pcap"))
         found.append(t.whole(f"t{i}.pcap"))
         segments.append([records(found[-1][k:k + BLOCK]) for k in range(0, len(found[-1]), BLOCK)])
     return found, segments
@@ -92,10 +92,10 @@ def judge(r, got, number, parts):
     return None, column.group(1) if column else "segment" if not middle else "block"
 
 
-def flipped_segments(parts):
+def flipped_segments(parts, *numbers):
     rng = random.Random(11)
     whole = b"".join(sum(parts, []))
-    for number in 1, 2:
+    for number in numbers:
         fresh("a", "whole")
         path = segment_path("a", number)
         data = read(path)
@@ -364,10 +364,12 @@ def versions():
 
 scratch()
 os.chdir(fast_folder("damage"))
-packets, blocks_of = make()
-flipped_segments(blocks_of)
-copied_parts(blocks_of)
+packets, blocks_of = make(BLOCK + 2000)
+flipped_segments(blocks_of, 2)
 cut_segments(blocks_of)
+packets, blocks_of = make(2500)  # small, for what is looked at many times
+flipped_segments(blocks_of, 1)
+copied_parts(blocks_of)
 filters_on_damage()
 missing_segment(packets, blocks_of)
 damaged_index()
