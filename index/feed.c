@@ -146,11 +146,11 @@ feed_apply(struct feed_row *f, const struct parcel *p, uint32_t records, uint64_
 	epoch_begin(f, p->epoch);
 	for (uint32_t i = 0; i < FEED_GAPS_MAX; i++) {
 		uint64_t missing = counter_grown(f, causes[i], told[i]), first_ns = since_ns;
-		if (loss && causes[i] == GAP_SPOOL && missing < p->records) { /* counters of parcels made later have these */
+		if (loss && causes[i] == GAP_SPOOL && missing < p->records) { /* counters of parcels made later have all of these */
 			if (missing == 0 || p->first_ns < since_ns)
 				first_ns = p->first_ns;
-			counter_ahead(f, causes[i], p->records);
-			feed_sum(&missing, p->records);
+			counter_ahead(f, causes[i], p->records - missing);
+			missing = p->records;
 		}
 		if (missing)
 			gaps[n++] = (struct gap_row){

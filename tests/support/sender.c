@@ -183,6 +183,7 @@ send_loss(struct sending *s, uint32_t parcels, uint64_t records)
 	p->records = records;
 	s->next_ns += records * US;
 	p->last_ns = s->next_ns - US;
+	p->lost_spool += s->counts_part;
 	s->lost_spool += records;
 	if (s->counts_at_once)
 		p->lost_spool = s->lost_spool;

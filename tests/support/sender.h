@@ -37,6 +37,7 @@ struct sending {
 	enum sampler_kind sampler;
 	uint64_t lost_kernel, lost_interface, lost_spool, lost_policy;
 	bool     counts_at_once;      /* a loss has what was dropped in its own counter, too */
+	uint64_t counts_part;         /* or so many of it */
 };
 
 struct sent {

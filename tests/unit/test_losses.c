@@ -180,6 +180,30 @@ a_pushed_file_is_not_missing_until_today(void **state)
 	assert_int_equal(gaps[0].last_ns, last_ns);
 }
 
+/* A collector whose spool is full for long drops again and again, and joins its losses: the counter of the last parcel that went
+ * has those before it. */
+static void
+a_loss_may_have_a_part_of_itself_in_its_counter(void **state)
+{
+	(void)state;
+	struct sending s;
+	struct feed_row feed;
+	sending_begin(&s, &one, "eth0", 5);
+	land(send_block(&s, 10));
+	s.counts_part = 30;
+	land(send_loss(&s, 4, 100));
+	s.counts_part = 0;
+	MUST(store_land_commit(store));
+	feed_read(&feed);
+	assert_int_equal(feed_lost(&feed, GAP_SPOOL), 100);
+	land(send_block(&s, 10));
+	MUST(store_land_commit(store));
+	feed_read(&feed);
+	assert_int_equal(feed_lost(&feed, GAP_SPOOL), 100);
+	assert_int_equal(feed.ahead_spool, 0);
+	is_in_order();
+}
+
 static void
 what_a_spool_dropped_is_missing_once(void **state)
 {
@@ -434,6 +458,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_report_tells_what_was_lost_after_the_last_parcel),
 		TEST(a_pushed_file_is_not_missing_until_today),
+		TEST(a_loss_may_have_a_part_of_itself_in_its_counter),
 		TEST(what_a_spool_dropped_is_missing_once),
 		TEST(an_epochs_end_keeps_its_report),
 		TEST(fsck_notices_a_gap_too_many),
