@@ -36,6 +36,7 @@ OUTPUT_LINES_MAX = 60      # shown of a failing test, below all of its `not ok`
 WAITING = 4                # scripts that wait, at a time
 LONGEST = 8                # named at the end
 RESULT = re.compile(r"^(ok|not ok|skip)\b\s*(?:\d+\s*(?:-\s+)?)?(.*)$")
+WHY = re.compile(r"^#?\s*skipped: (.*)$")  # said by a cmocka test before it skips
 PLAN = re.compile(r"^1\.\.(\d+)$")
 CLANG = shutil.which("clang")
 SAN = "san-clang" if CLANG else "san"
@@ -112,8 +113,10 @@ def run(command, env, cwd, seconds):
 
 def results_of(name, status, output):
     """(passed, [failed names], [(skipped name, reason)]) from TAP."""
-    good, bad, skipped, planned, seen = 0, [], [], None, 0
+    good, bad, skipped, planned, seen, why = 0, [], [], None, 0, ""
     for line in output.splitlines():
+        told = WHY.match(line)
+        why = told.group(1) if told else why
         plan = PLAN.match(line)
         if plan:
             planned = (planned or 0) + int(plan.group(1))
@@ -125,7 +128,7 @@ def results_of(name, status, output):
         skip = re.match(r"(.*?)#\s*SKIP\b\s*(.*)", rest, re.I)
         if skip:
             label, _, reason = (skip.group(1) + skip.group(2)).strip().partition(" ")
-            skipped.append((f"{name}: {label}", reason))
+            skipped.append((f"{name}: {label}", reason or why))
         elif kind == "skip":
             label, _, reason = rest.strip().partition(" ")
             skipped.append((f"{name}: {label}", reason))

@@ -71,7 +71,8 @@ scratch_run(char *const argv[], const char *output)
 	posix_spawn_file_actions_init(&actions);
 	if (output)
 		posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+	if (output) /* whose words are not of the test; of the others they say why it failed */
+		posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
 	bool started = posix_spawnp(&child, argv[0], &actions, NULL, argv, environ) == 0;
 	posix_spawn_file_actions_destroy(&actions);
 	if (!started || waitpid(child, &status, 0) != child)

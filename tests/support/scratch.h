@@ -15,7 +15,8 @@ void scratch_make(char dir[PATH_BYTES]);
 void scratch_remove(const char *dir);
 void scratch_empty(const char *dir);
 void scratch_copy(const char *from, const char *to); /* whole trees; to must not exist */
-/* Runs a program; its output goes to the file when that is not NULL. Returns its status, -1 when there is no such program. */
+/* Runs a program; its output goes to the file when that is not NULL, and what it says on stderr nowhere. Returns its status, -1
+ * when there is no such program. */
 int  scratch_run(char *const argv[], const char *output);
 
 /* Where a file of the real data should be (ATOLL_SHARED, default ../shared); false and a word when it is not there. */

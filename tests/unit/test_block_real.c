@@ -56,7 +56,7 @@ both_ways(const char *path)
 		tally.blocks++;
 		tally.records += frames->count;
 		if (said) {
-			print_error("%s: %s%s\n", path, headers_only ? "headers only: " : "", said);
+			print_message("# %s: %s%s\n", path, headers_only ? "headers only: " : "", said);
 			tally.wrong++;
 		}
 	}
@@ -200,7 +200,7 @@ agree(const char *path, uint32_t record, enum field field, const char *said, uin
 	if (theirs == ours)
 		return;
 	if (seen.wrong++ < 20)
-		print_error("%s: record %u: %s is %s, the column says %llu\n", path, record + 1, field_names[field], said,
+		print_message("# %s: record %u: %s is %s, the column says %llu\n", path, record + 1, field_names[field], said,
 		            (unsigned long long)ours);
 }
 
@@ -213,7 +213,7 @@ agree_text(const char *path, uint32_t record, enum field field, const char *said
 	if (strcmp(said, ours) == 0)
 		return;
 	if (seen.wrong++ < 20)
-		print_error("%s: record %u: %s is %s, the column says %s\n", path, record + 1, field_names[field], said, ours);
+		print_message("# %s: record %u: %s is %s, the column says %s\n", path, record + 1, field_names[field], said, ours);
 }
 
 static void
