@@ -3,6 +3,7 @@
 pushed is stored once, `monitors` shows the offset, fsck finds nothing, and nothing is removed for its age because of it. The archive
 removes what is older than 30 days, and merges after a second. The times of files are those of the true clock.
 """
+# waits
 import itertools
 import json
 import signal
