@@ -187,8 +187,8 @@ store_archive(struct store *s)
 
 /* --- streams --- */
 
-static enum err
-stream_name_check(const char *name)
+enum err
+store_stream_name(const char *name)
 {
 	size_t n = strlen(name);
 	if (n == 0 || n >= STREAM_NAME_BYTES)
@@ -204,7 +204,7 @@ store_stream(struct store *s, const char *name, uint32_t *stream)
 {
 	struct stream_row row = { 0 };
 	TRY(store_running(s));
-	TRY(stream_name_check(name));
+	TRY(store_stream_name(name));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = catalogue_stream_named(catalogue_of(s), name, &row);
 	catalogue_end(catalogue_of(s));
@@ -226,12 +226,18 @@ store_stream(struct store *s, const char *name, uint32_t *stream)
 
 /* --- imports --- */
 
+/* before: what becomes of the row that it was; NULL: it was this one. */
 static enum err
-import_commit(struct store *s, const struct import_row *row)
+import_commit(struct store *s, const struct import_row *row, const struct import_row *before)
 {
 	struct change c = { 0 };
-	TRY(CHANGE_ADD(&c, IMPORT, row));
-	return change_commit(s, &c);
+	if (before)
+		TRY(CHANGE_ADD(&c, IMPORT, before));
+	enum err e = CHANGE_ADD(&c, IMPORT, row);
+	if (e == OK)
+		return change_commit(s, &c);
+	free(c.v);
+	return e;
 }
 
 static void
@@ -259,13 +265,16 @@ removal_since(struct store *s, const struct import_row *import, struct removal_r
 
 /* What was removed on purpose must not come back because a file still lies somewhere: that is refused, too, and told. */
 static enum err
-import_refuse(struct store *s, const struct import_row *row, const char *stream)
+import_refuse(struct store *s, const struct import_row *row)
 {
 	char when[WHEN_TEXT_BYTES], until[WHEN_TEXT_BYTES], removed[WHEN_TEXT_BYTES], gone[256] = "";
 	struct removal_row removal;
+	struct stream_row stream = { 0 };
 	struct catalogue_totals totals = { 0 };
 	TRY(catalogue_begin(catalogue_of(s)));
-	enum err e = removal_since(s, row, &removal);
+	enum err e = catalogue_stream(catalogue_of(s), row->stream, &stream);
+	if (e == OK)
+		e = removal_since(s, row, &removal);
 	if (e == OK)
 		e = catalogue_sum(catalogue_of(s), row->stream, &totals);
 	catalogue_end(catalogue_of(s));
@@ -281,7 +290,86 @@ import_refuse(struct store *s, const struct import_row *row, const char *stream)
 			snprintf(gone, sizeof gone, "; what that stream had before %s was removed on %s", until, removed);
 	}
 	return fail(ERR_EXISTS, "already imported on %s as \"%s\" into stream \"%s\" (%" PRIu64 " records)%s: --again imports it "
-	            "once more", when, row->title, stream, row->records, gone);
+	            "once more", when, row->title, stream.name, row->records, gone);
+}
+
+static bool
+is_head(const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	return sodium_is_zero(fingerprint + FINGERPRINT_HEAD_BYTES, FINGERPRINT_BYTES - FINGERPRINT_HEAD_BYTES);
+}
+
+/* How much a row says about this content: 0 nothing, also when nothing was stored. */
+static int
+import_rank(const struct import_row *row, const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	bool same = memcmp(row->fingerprint, fingerprint, FINGERPRINT_BYTES) == 0;
+	if (!row->complete && row->records == 0)
+		return 0;
+	if (!same && !is_head(row->fingerprint) && !is_head(fingerprint))
+		return 0;
+	return same ? 3 : row->complete ? 1 : 2;
+}
+
+/* Rows of the same beginning stand beside each other, that of the beginning alone first. */
+static enum err
+import_find(struct catalogue *c, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *found)
+{
+	struct import_row row = { 0 };
+	int best = 0;
+	memcpy(row.fingerprint, fingerprint, FINGERPRINT_HEAD_BYTES);
+	enum err e = catalogue_import(c, row.fingerprint, &row);
+	if (e == ERR_ABSENT)
+		e = catalogue_next_import(c, false, &row);
+	for (; e == OK && memcmp(row.fingerprint, fingerprint, FINGERPRINT_HEAD_BYTES) == 0; e = catalogue_next_import(c, false, &row)) {
+		int rank = import_rank(&row, fingerprint);
+		if (rank > best) {
+			*found = row;
+			best = rank;
+		}
+	}
+	if (e != OK && e != END)
+		return e;
+	return best ? OK : fail(ERR_ABSENT, "never imported");
+}
+
+enum err
+store_import_find(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *row)
+{
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = import_find(catalogue_of(s), fingerprint, row);
+	catalogue_end(catalogue_of(s));
+	return e;
+}
+
+/* How often the content of this row was imported to the end. */
+static enum err
+import_runs(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], uint32_t *runs)
+{
+	struct import_row row = { 0 };
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
+	catalogue_end(catalogue_of(s));
+	*runs = e == ERR_ABSENT ? 0 : row.runs - !row.complete;
+	return e == ERR_ABSENT ? OK : e;
+}
+
+/* What was interrupted goes on, also with --again: that was said when it began. */
+static enum err
+import_continue(struct store *s, const struct import_row *row, uint32_t stream, bool headers_only)
+{
+	struct stream_row named = { 0 };
+	if (row->stream != stream) {
+		TRY(catalogue_begin(catalogue_of(s)));
+		enum err e = catalogue_stream(catalogue_of(s), row->stream, &named);
+		catalogue_end(catalogue_of(s));
+		return e != OK ? e : fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s",
+		                          named.name, named.name);
+	}
+	if ((bool)row->headers_only != headers_only)
+		return fail(ERR_USAGE, "its import %s --headers-only was interrupted: go on %s it",
+		            row->headers_only ? "with" : "without", row->headers_only ? "with" : "without");
+	return OK;
 }
 
 enum err
@@ -289,45 +377,42 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
                    bool headers_only, bool again, struct import_row *import)
 {
 	struct import_row row = { 0 };
-	struct stream_row named = { 0 };
+	uint32_t runs;
 	TRY(store_running(s));
-	TRY(catalogue_begin(catalogue_of(s)));
-	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
-	if (e == OK)
-		e = catalogue_stream(catalogue_of(s), row.stream, &named);
-	catalogue_end(catalogue_of(s));
-	bool known = e == OK;
+	enum err e = store_import_find(s, fingerprint, &row);
 	if (e != OK && e != ERR_ABSENT)
 		return e;
-	if (known && row.complete && !again)
-		return import_refuse(s, &row, named.name);
-	if (known && !row.complete) { /* goes on, also with --again: that was said when it began */
-		if (row.stream != stream)
-			return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", named.name,
-			            named.name);
-		if (row.headers_only != headers_only)
-			return fail(ERR_USAGE, "its import %s --headers-only was interrupted: go on %s it",
-			            row.headers_only ? "with" : "without", row.headers_only ? "with" : "without");
+	if (e == OK && row.complete && !again)
+		return import_refuse(s, &row);
+	if (e == OK && !row.complete) {
+		TRY(import_continue(s, &row, stream, headers_only));
 		*import = row;
 		return OK;
 	}
-	uint32_t runs = known ? row.runs + 1 : 1;
-	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .headers_only = headers_only, .runs = runs };
+	TRY(import_runs(s, fingerprint, &runs));
+	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .headers_only = headers_only, .runs = runs + 1 };
 	memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
 	size_t n = strlen(title), skip = n >= sizeof row.title ? n - sizeof row.title + 1 : 0;
 	snprintf(row.title, sizeof row.title, "%s", title + skip);
-	TRY(import_commit(s, &row));
+	TRY(import_commit(s, &row, NULL));
 	*import = row;
 	return OK;
 }
 
 enum err
-store_import_finish(struct store *s, struct import_row *import)
+store_import_finish(struct store *s, struct import_row *import, const uint8_t fingerprint[FINGERPRINT_BYTES])
 {
+	struct import_row row = *import, before = *import;
+	bool moves = memcmp(row.fingerprint, fingerprint, sizeof row.fingerprint) != 0;
 	TRY(store_running(s));
-	struct import_row row = *import;
 	row.complete = 1;
-	TRY(import_commit(s, &row));
+	if (moves) {
+		TRY(import_runs(s, fingerprint, &row.runs));
+		row.runs++;
+		memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
+		before.records = 0; /* nothing to go on with */
+	}
+	TRY(import_commit(s, &row, moves ? &before : NULL));
 	*import = row;
 	return OK;
 }
