@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "index/recovery.h"
+#include "index/reserve.h"
 
 struct archive {
 	enum archive_access    access;
@@ -160,6 +161,17 @@ parts_open(struct archive *a, bool *behind)
 	return OK;
 }
 
+/* What finishes a removal, or comes before one, must not want for room. */
+static enum err
+recover(struct archive *a)
+{
+	enum err e = recovery_run(a, &a->recovered);
+	if (e != ERR_FULL)
+		return e;
+	TRY(reserve_release(a->dir));
+	return recovery_run(a, &a->recovered);
+}
+
 static enum err
 open_once(struct archive **out, const char *dir, const char *key_path, enum archive_access access, bool *behind)
 {
@@ -184,7 +196,7 @@ open_once(struct archive **out, const char *dir, const char *key_path, enum arch
 	if (e == OK && (access == ARCHIVE_READ || access == ARCHIVE_WRITE))
 		e = parts_open(a, behind);
 	if (e == OK && access == ARCHIVE_WRITE)
-		e = recovery_run(a, &a->recovered);
+		e = recover(a);
 	if (e != OK) {
 		archive_close(&a);
 		return e;

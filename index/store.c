@@ -15,6 +15,9 @@
 #include "base/when.h"
 #include "index/change.h"
 #include "index/recovery.h"
+#include "index/reserve.h"
+
+#define STORE_RESERVE_STEP 64u /* segments that the reserve grows by */
 
 struct store_segment {
 	struct segment_name    name;
@@ -28,6 +31,8 @@ struct store {
 	bool                  stopped;
 	uint64_t              next_segment;
 	uint32_t              next_stream;
+	uint64_t              segments;   /* at most so many are there; what is kept for removing them */
+	uint64_t              reserved;
 	struct store_segment *open[STORE_OPEN_SEGMENTS_MAX];
 	struct reception     *reception;
 };
@@ -139,6 +144,28 @@ behind_landings(struct catalogue *c, uint64_t *next)
 	return e == END ? OK : e;
 }
 
+static enum err
+count_segments(struct catalogue *c, uint64_t *segments)
+{
+	struct segment_row row = { .id = 0 };
+	enum err e;
+	while ((e = catalogue_next_segment(c, &row)) == OK)
+		++*segments;
+	return e == END ? OK : e;
+}
+
+/* Rounded up, so that it is not looked at for each segment. */
+static enum err
+reserve(struct store *s)
+{
+	uint64_t segments = (s->segments + STORE_RESERVE_STEP) / STORE_RESERVE_STEP * STORE_RESERVE_STEP;
+	if (s->reserved >= segments)
+		return OK;
+	TRY(reserve_keep(archive_path(s->archive), segments));
+	s->reserved = segments;
+	return OK;
+}
+
 enum err
 store_open(struct store **out, const char *dir, const char *key_path)
 {
@@ -153,6 +180,8 @@ store_open(struct store **out, const char *dir, const char *key_path)
 		e = catalogue_state(catalogue_of(s), &state);
 		if (e == OK)
 			e = behind_landings(catalogue_of(s), &state.next_segment);
+		if (e == OK)
+			e = count_segments(catalogue_of(s), &s->segments);
 		catalogue_end(catalogue_of(s));
 	}
 	if (e != OK) {
@@ -162,6 +191,7 @@ store_open(struct store **out, const char *dir, const char *key_path)
 	}
 	s->next_segment = state.next_segment;
 	s->next_stream = state.next_stream;
+	(void)reserve(s); /* for lack of room: who writes a segment is told */
 	*out = s;
 	return OK;
 }
@@ -283,7 +313,10 @@ import_refuse(struct store *s, const struct import_row *row)
 	second_format(when, row->begun_ns);
 	if (e == OK) {
 		second_format(removed, removal.removed_ns);
-		when_format(until, removal.until_ns);
+		if (removal.until_ns == UINT64_MAX)
+			snprintf(until, sizeof until, "end");
+		else
+			when_format(until, removal.until_ns);
 		if (totals.segments + totals.lost_segments == 0)
 			snprintf(gone, sizeof gone, "; all of that stream was removed on %s (rm --until %s)", removed, until);
 		else
@@ -454,6 +487,8 @@ store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out
 		place++;
 	if (place == STORE_OPEN_SEGMENTS_MAX)
 		return fail(ERR_LIMIT, "at most %u segments are written at once", STORE_OPEN_SEGMENTS_MAX);
+	s->segments++;
+	TRY(reserve(s));
 	struct store_segment *g = calloc(1, sizeof *g);
 	if (g == NULL || (g->key = sodium_malloc(SEGMENT_KEY_BYTES)) == NULL) {
 		free(g);
@@ -599,6 +634,23 @@ settle(struct store *s)
 	return e;
 }
 
+/* A change that makes room, in the room that is kept for it. */
+static enum err
+change_remove(struct store *s, struct change *c)
+{
+	enum err e = reserve_release(archive_path(s->archive));
+	s->reserved = 0;
+	if (e == OK)
+		e = change_commit(s, c);
+	if (e == OK)
+		e = settle(s);
+	free(c->v);
+	c->v = NULL;
+	if (e == OK)
+		(void)reserve(s); /* what was freed may be less; then whoever writes a segment is told */
+	return e;
+}
+
 static enum err
 segment_live(struct store *s, uint64_t id, struct segment_row *row)
 {
@@ -632,8 +684,7 @@ store_drop(struct store *s, uint64_t segment)
 	struct drop_row drop = { segment };
 	TRY(segment_live(s, segment, &row));
 	TRY(CHANGE_ADD(&c, DROP, &drop));
-	TRY(change_commit(s, &c));
-	return settle(s);
+	return change_remove(s, &c);
 }
 
 enum err
@@ -652,9 +703,16 @@ store_retire(struct store *s, const struct segment_row *row)
 	TRY(CHANGE_ADD(&c, REMOVAL, &tombstone));
 	enum err e = CHANGE_ADD(&c, DROP, &drop);
 	if (e == OK)
-		e = change_commit(s, &c);
+		return change_remove(s, &c);
 	free(c.v);
-	return e == OK ? settle(s) : e;
+	return e;
+}
+
+/* An open end takes the last nanosecond, too. */
+static bool
+is_due(uint64_t ns, uint64_t until_ns)
+{
+	return ns < until_ns || until_ns == UINT64_MAX;
 }
 
 /* The lines of a removal, the tombstone in c->v[0]. */
@@ -666,9 +724,9 @@ removal_plan(struct store *s, uint32_t stream, uint64_t until_ns, struct change 
 	enum err e;
 	TRY(CHANGE_ADD(c, REMOVAL, &tombstone));
 	while ((e = catalogue_next_segment(catalogue_of(s), &row)) == OK) {
-		if (row.stream != stream || row.state == SEGMENT_DELETING || row.first_ns >= until_ns)
+		if (row.stream != stream || row.state == SEGMENT_DELETING || !is_due(row.first_ns, until_ns))
 			continue;
-		if (row.last_ns < until_ns) {
+		if (is_due(row.last_ns, until_ns)) {
 			struct drop_row drop = { row.id };
 			TRY(CHANGE_ADD(c, DROP, &drop));
 			tombstone.segments++;
@@ -699,11 +757,8 @@ store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_r
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = removal_plan(s, stream, until_ns, &c, &r);
 	catalogue_end(catalogue_of(s));
-	if (e == OK && c.count > 1) {
-		e = change_commit(s, &c);
-		if (e == OK)
-			e = settle(s);
-	}
+	if (e == OK && c.count > 1)
+		e = change_remove(s, &c);
 	free(c.v);
 	if (e == OK)
 		*removal = r;

@@ -73,8 +73,8 @@ struct store_removal {
 	uint64_t straddling;          /* segments with records before and after: now hidden up to that time in the catalogue
 	                               * (hidden_until_ns), to be rewritten with store_segment_replace() */
 };
-/* Removes the stream's records before until_ns: whole segments at once, keys destroyed. Durable, and complete or completed
- * by the next writer. *removal is all zero when there was nothing. */
+/* Removes the stream's records before until_ns (UINT64_MAX: all): whole segments at once, keys destroyed. Durable, and complete or
+ * completed by the next writer. Goes on a full disk, too (index/reserve.h). *removal is all zero when there was nothing. */
 enum err store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_removal *removal);
 /* Removes one segment whole (a straddling one of which nothing remains). */
 enum err store_drop(struct store *s, uint64_t segment);

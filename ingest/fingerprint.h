@@ -2,7 +2,7 @@
  * by. The same bytes have the same fingerprint either way; packed bytes another one than what they unpack to.
  *
  * Its first half is BLAKE2b-128 of the first MiB: all that can be known of a stream before it must be stored. The second half
- * is BLAKE2b-128 over pieces of 4 KiB, each behind the last by 1/32 of its distance from the start (160 in a GB), the last
+ * is BLAKE2b-128 over pieces of 4 KiB, each behind the last by 1/32 of its distance from the start (some 220 in a GB), the last
  * MiB, and the size (64-bit little-endian). So of up to 2 MiB every byte counts. Hashing all of a larger file would cost as
  * much as importing it: two files of the same size that differ only in bytes that were not looked at have the same
  * fingerprint.

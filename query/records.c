@@ -3,7 +3,8 @@
 #include "base/crew.h"
 #include "query/pool.h"
 
-#define WINDOW_RECORDS 262144u /* four blocks' worth: half of it was 20 % slower (each opens its decoders), twice of it, too (caches) */
+/* Of a window: four blocks' worth. Half of it was 20 % slower (each opens its decoders), twice of it as well (caches). */
+#define WINDOW_RECORDS 262144u
 
 /* --- from a block --- */
 
