@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/limits.h"
 #include "index/recovery.h"
+#include "index/reserve.h"
 
 struct archive {
 	enum archive_access    access;
@@ -57,6 +58,28 @@ archive_refuse_network(const char *dir)
 
 /* --- opening --- */
 
+/* Without its format file a folder is no archive yet, or one that lost it: then the manifest knows what was in it. */
+static enum err
+format_absent(const char *dir)
+{
+	char path[PATH_BYTES], line[128], hex[2 * ARCHIVE_ID_BYTES + 1];
+	size_t got = 0;
+	int fd = -1;
+	TRY(io_path(path, dir, ARCHIVE_UNFINISHED));
+	bool unfinished = access(path, F_OK) == 0;
+	TRY(io_path(path, dir, "manifest"));
+	if (unfinished || io_open(&fd, path) != OK)
+		return fail(ERR_ABSENT, "%s: no archive here: atoll init %s makes one", dir, dir);
+	bool read = io_read(fd, line, sizeof line - 1, &got, path) == OK;
+	io_close(&fd);
+	line[read ? got : 0] = 0;
+	if (sscanf(line, "%*s %*u archive=%32[0-9a-f]", hex) != 1 || strlen(hex) != 2 * ARCHIVE_ID_BYTES)
+		return fail(ERR_ABSENT, "%s: an archive without its file \"format\", and the manifest is damaged, too: restore both from a "
+		            "copy", dir);
+	return fail(ERR_ABSENT, "%s: an archive without its file \"format\": restore it from a copy, or with: echo " ARCHIVE_WORD
+	            " %u %s > %s/format", dir, ARCHIVE_VERSION, hex, dir);
+}
+
 enum err
 archive_read_format(const char *dir, const char *name, uint8_t id[ARCHIVE_ID_BYTES])
 {
@@ -66,7 +89,7 @@ archive_read_format(const char *dir, const char *name, uint8_t id[ARCHIVE_ID_BYT
 	int fd = -1;
 	enum err e = io_open(&fd, path);
 	if (e == ERR_ABSENT)
-		return fail(e, "%s: no archive here: atoll init %s makes one", dir, dir);
+		return format_absent(dir);
 	if (e != OK)
 		return e;
 	size_t got = 0;
@@ -160,6 +183,17 @@ parts_open(struct archive *a, bool *behind)
 	return OK;
 }
 
+/* What finishes a removal, or comes before one, must not want for room. */
+static enum err
+recover(struct archive *a)
+{
+	enum err e = recovery_run(a, &a->recovered);
+	if (e != ERR_FULL)
+		return e;
+	TRY(reserve_release(a->dir));
+	return recovery_run(a, &a->recovered);
+}
+
 static enum err
 open_once(struct archive **out, const char *dir, const char *key_path, enum archive_access access, bool *behind)
 {
@@ -184,7 +218,7 @@ open_once(struct archive **out, const char *dir, const char *key_path, enum arch
 	if (e == OK && (access == ARCHIVE_READ || access == ARCHIVE_WRITE))
 		e = parts_open(a, behind);
 	if (e == OK && access == ARCHIVE_WRITE)
-		e = recovery_run(a, &a->recovered);
+		e = recover(a);
 	if (e != OK) {
 		archive_close(&a);
 		return e;

@@ -33,6 +33,7 @@
 
 #define ARCHIVE_VERSION 1u
 #define ARCHIVE_WORD    "atoll-archive"
+#define ARCHIVE_UNFINISHED ".format.tmp" /* the format file while init is at work, or was killed */
 
 struct archive;
 

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,11 +22,9 @@
 #include "base/limits.h"
 #include "index/archive_dir.h"
 
-#define UNFINISHED ".format.tmp"
-
 /* What init makes in the folder, in the order in which it can be removed. */
 static const char *const parts[] = { "index/data.mdb", "index/lock.mdb", "index/", "segments/", "keystore", "owner.key", "manifest",
-                                     UNFINISHED };
+                                     ARCHIVE_UNFINISHED };
 #define PARTS (sizeof parts / sizeof *parts)
 
 /* --- the folder --- */
@@ -72,14 +72,38 @@ folder_look(const char *dir, bool *unfinished)
 	if (access(path, F_OK) == 0)
 		return fail(ERR_EXISTS, "%s: already an archive", dir);
 	TRY(folder_count(dir, "", &all, &foreign));
-	TRY(io_path(path, dir, UNFINISHED));
+	TRY(io_path(path, dir, ARCHIVE_UNFINISHED));
 	*unfinished = access(path, F_OK) == 0;
 	if (*unfinished && !foreign) {
 		TRY(folder_count(dir, "segments/", &all, &foreign));
 		TRY(folder_count(dir, "index/", &all, &foreign));
 	}
-	if (foreign || (all && !*unfinished))
-		return fail(ERR_EXISTS, "%s: not empty: name a new folder", dir);
+	if (!foreign && (!all || *unfinished))
+		return OK;
+	uint8_t id[ARCHIVE_ID_BYTES];
+	TRY(io_path(path, dir, "manifest"));
+	if (access(path, F_OK) == 0 && archive_read_format(dir, "format", id) != OK)
+		return ERR_EXISTS; /* with its sentence */
+	return fail(ERR_EXISTS, "%s: not empty: name a new folder", dir);
+}
+
+/* A folder in an archive would be taken for a part of it. */
+static enum err
+refuse_inside(const char *dir)
+{
+	char place[PATH_MAX], above[PATH_BYTES];
+	uint8_t id[ARCHIVE_ID_BYTES];
+	snprintf(above, sizeof above, "%s", dir);
+	char *end = NULL; /* no such place: making it says what is wrong */
+	if (realpath(dir, place))
+		end = strrchr(place, '/');
+	else if (realpath(dirname(above), place))
+		end = place + strlen(place);
+	for (; end; end = strrchr(place, '/')) {
+		*end = 0;
+		if (archive_read_format(*place ? place : "/", "format", id) == OK)
+			return fail(ERR_USAGE, "%s: lies in the archive %s: name a place outside of it", dir, place);
+	}
 	return OK;
 }
 
@@ -99,7 +123,7 @@ static enum err
 format_begin(const char *dir, const uint8_t id[ARCHIVE_ID_BYTES])
 {
 	char path[PATH_BYTES], hex[2 * ARCHIVE_ID_BYTES + 1], line[128];
-	TRY(io_path(path, dir, UNFINISHED));
+	TRY(io_path(path, dir, ARCHIVE_UNFINISHED));
 	sodium_bin2hex(hex, sizeof hex, id, ARCHIVE_ID_BYTES);
 	int n = snprintf(line, sizeof line, ARCHIVE_WORD " %u %s\n", ARCHIVE_VERSION, hex);
 	int fd = -1;
@@ -115,7 +139,7 @@ static enum err
 format_end(const char *dir)
 {
 	char temp[PATH_BYTES], path[PATH_BYTES];
-	TRY(io_path(temp, dir, UNFINISHED));
+	TRY(io_path(temp, dir, ARCHIVE_UNFINISHED));
 	TRY(io_path(path, dir, "format"));
 	TRY(io_sync_dir(dir)); /* the names of all that is there come before this one */
 	TRY(io_rename(temp, path));
@@ -172,9 +196,9 @@ parts_remove(const char *dir, const char *key_path, bool killed)
 {
 	char path[PATH_BYTES], mark[PATH_BYTES];
 	uint8_t id[ARCHIVE_ID_BYTES];
-	if (io_path(path, dir, "format") == OK && io_path(mark, dir, UNFINISHED) == OK)
+	if (io_path(path, dir, "format") == OK && io_path(mark, dir, ARCHIVE_UNFINISHED) == OK)
 		(void)rename(path, mark);
-	if (key_path && archive_read_format(dir, UNFINISHED, id) == OK && keystore_owner_begun(key_path, id, killed))
+	if (key_path && archive_read_format(dir, ARCHIVE_UNFINISHED, id) == OK && keystore_owner_begun(key_path, id, killed))
 		(void)unlink(key_path);
 	for (size_t i = 0; i < PARTS; i++)
 		if (snprintf(path, sizeof path, "%s/%s", dir, parts[i]) < (int)sizeof path)
@@ -207,6 +231,7 @@ enum err
 archive_init(const char *dir, const char *key_path)
 {
 	int lock = -1;
+	TRY(refuse_inside(dir));
 	enum err e = io_mkdir(dir, 0700);
 	bool made = e == OK;
 	if (e != OK && e != ERR_EXISTS)

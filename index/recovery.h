@@ -39,7 +39,8 @@ enum err recovery_apply(struct catalogue *c, const struct manifest_line *line, s
 /* Applies the manifest's lines from where the catalogue stands to scan->good_end, in one transaction. */
 enum err recovery_replay(struct catalogue *c, struct manifest *m, const struct manifest_scan *scan);
 /* Completes deletions; makes missing segment filters, or marks segments that do not open as lost (see(), may be NULL, gets
- * a sentence for each). retry_lost: looks again at segments that were marked lost before. */
+ * a sentence for each). retry_lost: looks again at segments that were marked lost before, and a full disk is an error: otherwise
+ * filters that it has no room for are left to the next writer. */
 enum err recovery_settle(struct archive *a, bool retry_lost, void (*see)(void *arg, const char *sentence), void *arg,
                          struct recovery_report *report);
 /* Landing files (index/reception.h). What they have behind what the index has is applied to it; a torn tail is cut off; files in

@@ -19,6 +19,7 @@
 
 #define IMPORT_NAME_BYTES 256u /* with the NUL; a longer file name keeps its end */
 #define FINGERPRINT_BYTES 32u
+#define FINGERPRINT_HEAD_BYTES 16u /* of the input's beginning alone; what follows is zero until the rest is known */
 #define MANIFEST_ID_BYTES 16u
 #define MONITOR_NAME_BYTES 64u /* with the NUL: 1..63 of a-z A-Z 0-9 . _ -, not first . or - */
 #define MONITORS_MAX      4096u
@@ -76,7 +77,7 @@ enum monitor_state { MONITOR_ENROLLED = 0, MONITOR_REVOKED = 1, MONITOR_QUARANTI
 	F(hash, root, "of the segment's hash tree")
 
 #define ROW_IMPORT(F)                                                                           \
-	F(hash, fingerprint, "of the imported content, as the importer defines it")             \
+	F(hash, fingerprint, "of the imported content; second half zero: of its beginning only")            \
 	F(le32, stream, "stream number")                                                        \
 	F(le64, begun_ns, "when this run began")                                                \
 	F(le64, records, "of the input that are committed: where an interrupted import goes on") \

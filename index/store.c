@@ -15,6 +15,9 @@
 #include "base/when.h"
 #include "index/change.h"
 #include "index/recovery.h"
+#include "index/reserve.h"
+
+#define STORE_RESERVE_STEP 64u /* segments that the reserve grows by */
 
 struct store_segment {
 	struct segment_name    name;
@@ -28,6 +31,8 @@ struct store {
 	bool                  stopped;
 	uint64_t              next_segment;
 	uint32_t              next_stream;
+	uint64_t              segments;   /* at most so many are there; what is kept for removing them */
+	uint64_t              reserved;
 	struct store_segment *open[STORE_OPEN_SEGMENTS_MAX];
 	struct reception     *reception;
 };
@@ -139,6 +144,28 @@ behind_landings(struct catalogue *c, uint64_t *next)
 	return e == END ? OK : e;
 }
 
+static enum err
+count_segments(struct catalogue *c, uint64_t *segments)
+{
+	struct segment_row row = { .id = 0 };
+	enum err e;
+	while ((e = catalogue_next_segment(c, &row)) == OK)
+		++*segments;
+	return e == END ? OK : e;
+}
+
+/* Rounded up, so that it is not looked at for each segment. */
+static enum err
+reserve(struct store *s)
+{
+	uint64_t segments = (s->segments + STORE_RESERVE_STEP) / STORE_RESERVE_STEP * STORE_RESERVE_STEP;
+	if (s->reserved >= segments)
+		return OK;
+	TRY(reserve_keep(archive_path(s->archive), segments));
+	s->reserved = segments;
+	return OK;
+}
+
 enum err
 store_open(struct store **out, const char *dir, const char *key_path)
 {
@@ -153,6 +180,8 @@ store_open(struct store **out, const char *dir, const char *key_path)
 		e = catalogue_state(catalogue_of(s), &state);
 		if (e == OK)
 			e = behind_landings(catalogue_of(s), &state.next_segment);
+		if (e == OK)
+			e = count_segments(catalogue_of(s), &s->segments);
 		catalogue_end(catalogue_of(s));
 	}
 	if (e != OK) {
@@ -162,6 +191,7 @@ store_open(struct store **out, const char *dir, const char *key_path)
 	}
 	s->next_segment = state.next_segment;
 	s->next_stream = state.next_stream;
+	(void)reserve(s); /* for lack of room: who writes a segment is told */
 	*out = s;
 	return OK;
 }
@@ -187,8 +217,8 @@ store_archive(struct store *s)
 
 /* --- streams --- */
 
-static enum err
-stream_name_check(const char *name)
+enum err
+store_stream_name(const char *name)
 {
 	size_t n = strlen(name);
 	if (n == 0 || n >= STREAM_NAME_BYTES)
@@ -204,7 +234,7 @@ store_stream(struct store *s, const char *name, uint32_t *stream)
 {
 	struct stream_row row = { 0 };
 	TRY(store_running(s));
-	TRY(stream_name_check(name));
+	TRY(store_stream_name(name));
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = catalogue_stream_named(catalogue_of(s), name, &row);
 	catalogue_end(catalogue_of(s));
@@ -226,12 +256,18 @@ store_stream(struct store *s, const char *name, uint32_t *stream)
 
 /* --- imports --- */
 
+/* before: what becomes of the row that it was; NULL: it was this one. */
 static enum err
-import_commit(struct store *s, const struct import_row *row)
+import_commit(struct store *s, const struct import_row *row, const struct import_row *before)
 {
 	struct change c = { 0 };
-	TRY(CHANGE_ADD(&c, IMPORT, row));
-	return change_commit(s, &c);
+	if (before)
+		TRY(CHANGE_ADD(&c, IMPORT, before));
+	enum err e = CHANGE_ADD(&c, IMPORT, row);
+	if (e == OK)
+		return change_commit(s, &c);
+	free(c.v);
+	return e;
 }
 
 static void
@@ -259,13 +295,16 @@ removal_since(struct store *s, const struct import_row *import, struct removal_r
 
 /* What was removed on purpose must not come back because a file still lies somewhere: that is refused, too, and told. */
 static enum err
-import_refuse(struct store *s, const struct import_row *row, const char *stream)
+import_refuse(struct store *s, const struct import_row *row)
 {
 	char when[WHEN_TEXT_BYTES], until[WHEN_TEXT_BYTES], removed[WHEN_TEXT_BYTES], gone[256] = "";
 	struct removal_row removal;
+	struct stream_row stream = { 0 };
 	struct catalogue_totals totals = { 0 };
 	TRY(catalogue_begin(catalogue_of(s)));
-	enum err e = removal_since(s, row, &removal);
+	enum err e = catalogue_stream(catalogue_of(s), row->stream, &stream);
+	if (e == OK)
+		e = removal_since(s, row, &removal);
 	if (e == OK)
 		e = catalogue_sum(catalogue_of(s), row->stream, &totals);
 	catalogue_end(catalogue_of(s));
@@ -274,14 +313,96 @@ import_refuse(struct store *s, const struct import_row *row, const char *stream)
 	second_format(when, row->begun_ns);
 	if (e == OK) {
 		second_format(removed, removal.removed_ns);
-		when_format(until, removal.until_ns);
+		if (removal.until_ns == UINT64_MAX)
+			snprintf(until, sizeof until, "end");
+		else
+			when_format(until, removal.until_ns);
 		if (totals.segments + totals.lost_segments == 0)
 			snprintf(gone, sizeof gone, "; all of that stream was removed on %s (rm --until %s)", removed, until);
 		else
 			snprintf(gone, sizeof gone, "; what that stream had before %s was removed on %s", until, removed);
 	}
 	return fail(ERR_EXISTS, "already imported on %s as \"%s\" into stream \"%s\" (%" PRIu64 " records)%s: --again imports it "
-	            "once more", when, row->title, stream, row->records, gone);
+	            "once more", when, row->title, stream.name, row->records, gone);
+}
+
+static bool
+is_head(const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	return sodium_is_zero(fingerprint + FINGERPRINT_HEAD_BYTES, FINGERPRINT_BYTES - FINGERPRINT_HEAD_BYTES);
+}
+
+/* How much a row says about this content: 0 nothing, also when nothing was stored. */
+static int
+import_rank(const struct import_row *row, const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	bool same = memcmp(row->fingerprint, fingerprint, FINGERPRINT_BYTES) == 0;
+	if (!row->complete && row->records == 0)
+		return 0;
+	if (!same && !is_head(row->fingerprint) && !is_head(fingerprint))
+		return 0;
+	return same ? 3 : row->complete ? 1 : 2;
+}
+
+/* Rows of the same beginning stand beside each other, that of the beginning alone first. */
+static enum err
+import_find(struct catalogue *c, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *found)
+{
+	struct import_row row = { 0 };
+	int best = 0;
+	memcpy(row.fingerprint, fingerprint, FINGERPRINT_HEAD_BYTES);
+	enum err e = catalogue_import(c, row.fingerprint, &row);
+	if (e == ERR_ABSENT)
+		e = catalogue_next_import(c, false, &row);
+	for (; e == OK && memcmp(row.fingerprint, fingerprint, FINGERPRINT_HEAD_BYTES) == 0; e = catalogue_next_import(c, false, &row)) {
+		int rank = import_rank(&row, fingerprint);
+		if (rank > best) {
+			*found = row;
+			best = rank;
+		}
+	}
+	if (e != OK && e != END)
+		return e;
+	return best ? OK : fail(ERR_ABSENT, "never imported");
+}
+
+enum err
+store_import_find(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *row)
+{
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = import_find(catalogue_of(s), fingerprint, row);
+	catalogue_end(catalogue_of(s));
+	return e;
+}
+
+/* How often the content of this row was imported to the end. */
+static enum err
+import_runs(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], uint32_t *runs)
+{
+	struct import_row row = { 0 };
+	TRY(catalogue_begin(catalogue_of(s)));
+	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
+	catalogue_end(catalogue_of(s));
+	*runs = e == ERR_ABSENT ? 0 : row.runs - !row.complete;
+	return e == ERR_ABSENT ? OK : e;
+}
+
+/* What was interrupted goes on, also with --again: that was said when it began. */
+static enum err
+import_continue(struct store *s, const struct import_row *row, uint32_t stream, bool headers_only)
+{
+	struct stream_row named = { 0 };
+	if (row->stream != stream) {
+		TRY(catalogue_begin(catalogue_of(s)));
+		enum err e = catalogue_stream(catalogue_of(s), row->stream, &named);
+		catalogue_end(catalogue_of(s));
+		return e != OK ? e : fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s",
+		                          named.name, named.name);
+	}
+	if ((bool)row->headers_only != headers_only)
+		return fail(ERR_USAGE, "its import %s --headers-only was interrupted: go on %s it",
+		            row->headers_only ? "with" : "without", row->headers_only ? "with" : "without");
+	return OK;
 }
 
 enum err
@@ -289,45 +410,42 @@ store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES]
                    bool headers_only, bool again, struct import_row *import)
 {
 	struct import_row row = { 0 };
-	struct stream_row named = { 0 };
+	uint32_t runs;
 	TRY(store_running(s));
-	TRY(catalogue_begin(catalogue_of(s)));
-	enum err e = catalogue_import(catalogue_of(s), fingerprint, &row);
-	if (e == OK)
-		e = catalogue_stream(catalogue_of(s), row.stream, &named);
-	catalogue_end(catalogue_of(s));
-	bool known = e == OK;
+	enum err e = store_import_find(s, fingerprint, &row);
 	if (e != OK && e != ERR_ABSENT)
 		return e;
-	if (known && row.complete && !again)
-		return import_refuse(s, &row, named.name);
-	if (known && !row.complete) { /* goes on, also with --again: that was said when it began */
-		if (row.stream != stream)
-			return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", named.name,
-			            named.name);
-		if (row.headers_only != headers_only)
-			return fail(ERR_USAGE, "its import %s --headers-only was interrupted: go on %s it",
-			            row.headers_only ? "with" : "without", row.headers_only ? "with" : "without");
+	if (e == OK && row.complete && !again)
+		return import_refuse(s, &row);
+	if (e == OK && !row.complete) {
+		TRY(import_continue(s, &row, stream, headers_only));
 		*import = row;
 		return OK;
 	}
-	uint32_t runs = known ? row.runs + 1 : 1;
-	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .headers_only = headers_only, .runs = runs };
+	TRY(import_runs(s, fingerprint, &runs));
+	row = (struct import_row){ .stream = stream, .begun_ns = now_ns(), .headers_only = headers_only, .runs = runs + 1 };
 	memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
 	size_t n = strlen(title), skip = n >= sizeof row.title ? n - sizeof row.title + 1 : 0;
 	snprintf(row.title, sizeof row.title, "%s", title + skip);
-	TRY(import_commit(s, &row));
+	TRY(import_commit(s, &row, NULL));
 	*import = row;
 	return OK;
 }
 
 enum err
-store_import_finish(struct store *s, struct import_row *import)
+store_import_finish(struct store *s, struct import_row *import, const uint8_t fingerprint[FINGERPRINT_BYTES])
 {
+	struct import_row row = *import, before = *import;
+	bool moves = memcmp(row.fingerprint, fingerprint, sizeof row.fingerprint) != 0;
 	TRY(store_running(s));
-	struct import_row row = *import;
 	row.complete = 1;
-	TRY(import_commit(s, &row));
+	if (moves) {
+		TRY(import_runs(s, fingerprint, &row.runs));
+		row.runs++;
+		memcpy(row.fingerprint, fingerprint, sizeof row.fingerprint);
+		before.records = 0; /* nothing to go on with */
+	}
+	TRY(import_commit(s, &row, moves ? &before : NULL));
 	*import = row;
 	return OK;
 }
@@ -369,6 +487,8 @@ store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out
 		place++;
 	if (place == STORE_OPEN_SEGMENTS_MAX)
 		return fail(ERR_LIMIT, "at most %u segments are written at once", STORE_OPEN_SEGMENTS_MAX);
+	s->segments++;
+	TRY(reserve(s));
 	struct store_segment *g = calloc(1, sizeof *g);
 	if (g == NULL || (g->key = sodium_malloc(SEGMENT_KEY_BYTES)) == NULL) {
 		free(g);
@@ -514,6 +634,23 @@ settle(struct store *s)
 	return e;
 }
 
+/* A change that makes room, in the room that is kept for it. */
+static enum err
+change_remove(struct store *s, struct change *c)
+{
+	enum err e = reserve_release(archive_path(s->archive));
+	s->reserved = 0;
+	if (e == OK)
+		e = change_commit(s, c);
+	if (e == OK)
+		e = settle(s);
+	free(c->v);
+	c->v = NULL;
+	if (e == OK)
+		(void)reserve(s); /* what was freed may be less; then whoever writes a segment is told */
+	return e;
+}
+
 static enum err
 segment_live(struct store *s, uint64_t id, struct segment_row *row)
 {
@@ -547,8 +684,7 @@ store_drop(struct store *s, uint64_t segment)
 	struct drop_row drop = { segment };
 	TRY(segment_live(s, segment, &row));
 	TRY(CHANGE_ADD(&c, DROP, &drop));
-	TRY(change_commit(s, &c));
-	return settle(s);
+	return change_remove(s, &c);
 }
 
 enum err
@@ -567,9 +703,16 @@ store_retire(struct store *s, const struct segment_row *row)
 	TRY(CHANGE_ADD(&c, REMOVAL, &tombstone));
 	enum err e = CHANGE_ADD(&c, DROP, &drop);
 	if (e == OK)
-		e = change_commit(s, &c);
+		return change_remove(s, &c);
 	free(c.v);
-	return e == OK ? settle(s) : e;
+	return e;
+}
+
+/* An open end takes the last nanosecond, too. */
+static bool
+is_due(uint64_t ns, uint64_t until_ns)
+{
+	return ns < until_ns || until_ns == UINT64_MAX;
 }
 
 /* The lines of a removal, the tombstone in c->v[0]. */
@@ -581,9 +724,9 @@ removal_plan(struct store *s, uint32_t stream, uint64_t until_ns, struct change 
 	enum err e;
 	TRY(CHANGE_ADD(c, REMOVAL, &tombstone));
 	while ((e = catalogue_next_segment(catalogue_of(s), &row)) == OK) {
-		if (row.stream != stream || row.state == SEGMENT_DELETING || row.first_ns >= until_ns)
+		if (row.stream != stream || row.state == SEGMENT_DELETING || !is_due(row.first_ns, until_ns))
 			continue;
-		if (row.last_ns < until_ns) {
+		if (is_due(row.last_ns, until_ns)) {
 			struct drop_row drop = { row.id };
 			TRY(CHANGE_ADD(c, DROP, &drop));
 			tombstone.segments++;
@@ -614,11 +757,8 @@ store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_r
 	TRY(catalogue_begin(catalogue_of(s)));
 	enum err e = removal_plan(s, stream, until_ns, &c, &r);
 	catalogue_end(catalogue_of(s));
-	if (e == OK && c.count > 1) {
-		e = change_commit(s, &c);
-		if (e == OK)
-			e = settle(s);
-	}
+	if (e == OK && c.count > 1)
+		e = change_remove(s, &c);
 	free(c.v);
 	if (e == OK)
 		*removal = r;

@@ -14,7 +14,7 @@
  *         segment_seal(store_segment_writer(g), encoder, block)
  *         import.records += ...
  *     store_segment_commit(s, &g, &import);                                   and so on with the next segment
- *     store_import_finish(s, &import);
+ *     store_import_finish(s, &import, fingerprint);
  *     store_close(&s);
  */
 #ifndef INDEX_STORE_H
@@ -39,18 +39,22 @@ void            store_close(struct store **s); /* segments not committed are abo
 struct archive *store_archive(struct store *s);/* for reading while it is open; the catalogue must not be in a snapshot
                                                 * (catalogue_begin) when the store is asked for a change */
 
-/* The number of the stream with this name, made when it is new. ERR_USAGE: an empty or too long name, or one that
- * is not UTF-8 or has control characters; ERR_LIMIT: STREAMS_MAX. */
+/* ERR_USAGE: no name for a stream, that is empty, too long, not UTF-8 or with control characters. */
+enum err store_stream_name(const char *name);
+/* The number of the stream with this name, made when it is new. As above; ERR_LIMIT: STREAMS_MAX. */
 enum err store_stream(struct store *s, const char *name, uint32_t *stream);
 
+/* The import of this content that counts: one to go on with, else a complete one; ERR_ABSENT. The content is known by its
+ * fingerprint, or, while the second half of that is zero, by the first half: so is what comes from a stream, until it ended. */
+enum err store_import_find(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], struct import_row *row);
 /* Notes the import of this content, durable. *import says where to go on: records is 0 for a new one, more for one that was
  * interrupted (then stream and headers_only must be the same: ERR_USAGE names the other). ERR_EXISTS: imported completely
  * before, and the sentence says when and as what, and what of its stream was removed since (removed is not forgotten: only
  * again brings it back); again: imports it once more from the start. */
 enum err store_import_begin(struct store *s, const uint8_t fingerprint[FINGERPRINT_BYTES], const char *title, uint32_t stream,
                             bool headers_only, bool again, struct import_row *import);
-/* Marks it complete, with import->records as the number of records; durable. */
-enum err store_import_finish(struct store *s, struct import_row *import);
+/* Marks it complete, with import->records as the number of records; durable. From now on it is known by this fingerprint. */
+enum err store_import_finish(struct store *s, struct import_row *import, const uint8_t fingerprint[FINGERPRINT_BYTES]);
 
 /* A new segment: id, key, hidden file. ERR_LIMIT: STORE_OPEN_SEGMENTS_MAX are open. */
 enum err                   store_segment_begin(struct store *s, uint32_t stream, struct store_segment **out);
@@ -69,8 +73,8 @@ struct store_removal {
 	uint64_t straddling;          /* segments with records before and after: now hidden up to that time in the catalogue
 	                               * (hidden_until_ns), to be rewritten with store_segment_replace() */
 };
-/* Removes the stream's records before until_ns: whole segments at once, keys destroyed. Durable, and complete or completed
- * by the next writer. *removal is all zero when there was nothing. */
+/* Removes the stream's records before until_ns (UINT64_MAX: all): whole segments at once, keys destroyed. Durable, and complete or
+ * completed by the next writer. Goes on a full disk, too (index/reserve.h). *removal is all zero when there was nothing. */
 enum err store_remove(struct store *s, uint32_t stream, uint64_t until_ns, struct store_removal *removal);
 /* Removes one segment whole (a straddling one of which nothing remains). */
 enum err store_drop(struct store *s, uint64_t segment);

@@ -58,7 +58,7 @@ copy_blocks(struct trim *t, struct segment *old, uint64_t from_ns, struct segmen
 }
 
 static enum err
-trim_one(struct trim *t, const struct segment_row *row)
+trim_one(struct trim *t, const struct segment_row *row, uint64_t *removed)
 {
 	struct segment *old = NULL;
 	struct store_segment *fresh = NULL;
@@ -68,6 +68,7 @@ trim_one(struct trim *t, const struct segment_row *row)
 	if (e == OK)
 		e = copy_blocks(t, old, row->hidden_until_ns, store_segment_writer(fresh), &records);
 	segment_close(&old);
+	*removed = row->records - records;
 	if (e == OK && records > 0)
 		return store_segment_replace(t->store, &fresh, row->id);
 	if (fresh)
@@ -76,21 +77,54 @@ trim_one(struct trim *t, const struct segment_row *row)
 }
 
 enum err
-trim_segments(struct store *s, uint64_t *segments)
+trim_segments(struct store *s, struct trim_result *result)
 {
 	struct trim t;
+	*result = (struct trim_result){ 0 };
 	TRY(trim_init(&t, s));
 	struct segment_row row = { 0 };
 	enum err e;
-	*segments = 0;
 	while ((e = store_next_straddling(s, &row)) == OK) {
+		uint64_t removed = 0;
 		e = interrupt_check();
 		if (e == OK)
-			e = trim_one(&t, &row);
+			e = trim_one(&t, &row, &removed);
 		if (e != OK)
 			break;
-		++*segments;
+		result->segments++;
+		result->records += removed;
 	}
 	trim_fini(&t);
 	return e == END ? OK : e;
+}
+
+/* In [from_ns, until_ns), by the times alone. */
+static enum err
+count_block(struct segment *s, uint32_t block, struct block_decoder *d, uint64_t from_ns, uint64_t until_ns, uint64_t *records)
+{
+	const struct batch *b;
+	TRY(segment_load(s, block, d, BATCH_TIME_ALONE, &b, NULL));
+	for (uint32_t i = 0; i < b->count; i++)
+		*records += b->time[i] >= from_ns && b->time[i] < until_ns;
+	return OK;
+}
+
+enum err
+trim_count(struct archive *a, const struct segment_row *row, uint64_t until_ns, uint64_t *records)
+{
+	struct segment *s = NULL;
+	struct block_decoder *d = NULL;
+	uint64_t from_ns = row->hidden_until_ns;
+	*records = 0;
+	TRY(archive_open_segment(a, row, &s));
+	enum err e = block_decoder_open(&d);
+	const struct block_info *blocks = segment_blocks(s);
+	for (uint32_t i = 0; e == OK && i < segment_totals_of(s)->blocks; i++)
+		if (blocks[i].first_ns >= from_ns && blocks[i].last_ns < until_ns)
+			*records += blocks[i].records;
+		else if (blocks[i].last_ns >= from_ns && blocks[i].first_ns < until_ns)
+			e = count_block(s, i, d, from_ns, until_ns, records);
+	block_decoder_close(&d);
+	segment_close(&s);
+	return e;
 }

@@ -221,13 +221,11 @@ run(struct push *in)
 
 /* A pipe can not be read twice: what comes through it is always new. */
 static enum err
-fingerprint(const char *path, uint8_t out[TRACE_FINGERPRINT_BYTES])
+fingerprint(struct trace *t, uint8_t out[TRACE_FINGERPRINT_BYTES])
 {
-	if (strcmp(path, "-") != 0) {
-		enum err e = trace_fingerprint(path, out);
-		if (e != ERR_UNSUPPORTED)
-			return e;
-	}
+	bool whole;
+	if (!trace_is_stream(t))
+		return trace_fingerprint(t, out, &whole);
 	randombytes_buf(out, TRACE_FINGERPRINT_BYTES);
 	return OK;
 }
@@ -261,7 +259,7 @@ collector_push(struct collector *c, const char *path, const struct push_options 
 	*result = (struct push_result){ 0 };
 	snprintf(result->stream, sizeof result->stream, "%s", o->stream);
 	TRY(trace_open(&in.trace, path));
-	enum err e = fingerprint(path, in.source);
+	enum err e = fingerprint(in.trace, in.source);
 	if (e == OK)
 		e = recall(&in);
 	if (e == OK && !result->known) {

@@ -37,9 +37,12 @@ struct inflate {
 	size_t         memory_bytes, piece_bytes;
 	uint64_t       size_bytes, read_bytes, out_bytes;
 
-	uint8_t *in;                 /* IN_BYTES: read, not yet used */
-	size_t   in_at, in_end;
+	uint8_t *in;                 /* in_room: read, not yet used */
+	size_t   in_at, in_end, in_room;
 	bool     in_eof;
+	bool     ahead;              /* there are bytes that were waited for: no interrupt keeps them from being used */
+	void   (*see)(void *arg, const void *bytes, size_t n);
+	void    *see_arg;
 
 	enum format format, first_format;
 	uint64_t    members;         /* begun so far */
@@ -64,6 +67,7 @@ source_new(struct inflate **out, const char *name)
 		s->xz = (lzma_stream)LZMA_STREAM_INIT;
 		s->name = strdup(name);
 		s->in = malloc(IN_BYTES);
+		s->in_room = IN_BYTES;
 	}
 	if (!s || !s->name || !s->in) {
 		inflate_close(&s);
@@ -141,6 +145,15 @@ const char *inflate_name(const struct inflate *s) { return s->name; }
 uint64_t    inflate_in_bytes(const struct inflate *s) { return s->read_bytes - (s->in_end - s->in_at); }
 uint64_t    inflate_out_bytes(const struct inflate *s) { return s->out_bytes; }
 uint64_t    inflate_size(const struct inflate *s) { return s->size_bytes; }
+bool        inflate_is_stream(const struct inflate *s) { return !s->regular || !s->owned; }
+int         inflate_fd(const struct inflate *s) { return s->fd; }
+
+void
+inflate_watch(struct inflate *s, void (*see)(void *arg, const void *bytes, size_t n), void *arg)
+{
+	s->see = see;
+	s->see_arg = arg;
+}
 
 /* --- the file as stored --- */
 
@@ -180,6 +193,8 @@ read_stored(struct inflate *s, void *p, size_t n, size_t *got)
 		TRY(s->regular ? interrupt_check() : wait_readable(s));
 		ssize_t r = read(s->fd, p, n);
 		if (r >= 0) {
+			if (s->see)
+				s->see(s->see_arg, p, (size_t)r);
 			s->read_bytes += (size_t)r;
 			*got = (size_t)r;
 			return OK;
@@ -201,12 +216,28 @@ refill(struct inflate *s, size_t most)
 		s->in_end -= s->in_at;
 		s->in_at = 0;
 	}
-	if (most > IN_BYTES - s->in_end)
-		most = IN_BYTES - s->in_end;
+	if (most > s->in_room - s->in_end)
+		most = s->in_room - s->in_end;
 	size_t got = 0;
 	TRY(read_stored(s, s->in + s->in_end, most, &got));
 	s->in_end += got;
 	s->in_eof = got == 0;
+	return OK;
+}
+
+enum err
+inflate_ahead(struct inflate *s, size_t n)
+{
+	if (s->in_room < INFLATE_AHEAD_BYTES) {
+		uint8_t *grown = realloc(s->in, INFLATE_AHEAD_BYTES);
+		if (!grown)
+			return fail(ERR_NOMEM, "%s: out of memory", s->name);
+		s->in = grown;
+		s->in_room = INFLATE_AHEAD_BYTES;
+	}
+	while (s->read_bytes < n && !s->in_eof && refill(s, n - s->read_bytes) == OK)
+		;
+	s->ahead = s->in_at < s->in_end;
 	return OK;
 }
 
@@ -485,6 +516,8 @@ static enum err
 read_packed(struct inflate *s, struct step *t)
 {
 	while (t->produced == 0) {
+		if (!s->ahead) /* what was read may unpack to much more than a read's worth */
+			TRY(interrupt_check());
 		if (!s->in_member) {
 			TRY(next_member(s));
 			if (s->format == PLAIN)
@@ -512,6 +545,7 @@ inflate_read(struct inflate *s, void *p, size_t n, size_t *got)
 		return s->ended == END ? END : fail(s->ended, "%s", s->sentence);
 	struct step t = { .out = p, .out_bytes = n };
 	enum err e = OK;
+	s->ahead = s->ahead && s->in_at < s->in_end;
 	if (!s->in_member || s->format != PLAIN)
 		e = read_packed(s, &t);
 	if (e == OK && s->format == PLAIN)

@@ -10,6 +10,7 @@
 #ifndef INGEST_INFLATE_H
 #define INGEST_INFLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@
 #define INFLATE_WINDOW_BYTES (1u << INFLATE_WINDOW_LOG)
 /* For liblzma, its own state included: the 64 MiB dictionary of `xz -9` takes 65 MiB. */
 #define INFLATE_XZ_BYTES     (68u << 20)
+#define INFLATE_AHEAD_BYTES  (1u << 20)
 
 struct inflate;
 
@@ -38,6 +40,14 @@ void     inflate_close(struct inflate **s); /* sets *s to NULL */
  * pipe), with *got = 0 and a sentence that names file, offset and reason. END and errors are sticky: the same answer is
  * given again. */
 enum err inflate_read(struct inflate *s, void *p, size_t n, size_t *got);
+
+/* Calls see() with all stored bytes as they are read, and with n = 0 at the end. Before the first read. */
+void     inflate_watch(struct inflate *s, void (*see)(void *arg, const void *bytes, size_t n), void *arg);
+/* Waits until n (at most INFLATE_AHEAD_BYTES) bytes as stored were read in all, or as many as there are; reads hand them out,
+ * also after an interrupt. What ends it early is for the next read to say. ERR_NOMEM. */
+enum err inflate_ahead(struct inflate *s, size_t n);
+bool     inflate_is_stream(const struct inflate *s); /* it can not be read twice */
+int      inflate_fd(const struct inflate *s);        /* of a file */
 
 /* "gzip", "zstd", "xz", "lz4", or "" for plain bytes; valid after the first read. The first member's. */
 const char *inflate_format(const struct inflate *s);

@@ -30,6 +30,7 @@ struct trace {
 	                               * the next byte to use */
 	uint64_t skip_bytes;          /* still to be passed over before the next record */
 
+	struct fingerprint *print;    /* of a stream; otherwise NULL */
 	uint64_t records, captured_bytes, wire_bytes;
 	enum err ended;               /* not OK: what every further fill answers */
 	char     sentence[ERR_TEXT_BYTES];
@@ -173,12 +174,32 @@ trace_adopt(struct trace **out, struct inflate *in)
 	return OK;
 }
 
+static void
+see_stored(void *arg, const void *bytes, size_t n)
+{
+	fingerprint_see(arg, bytes, n);
+}
+
 enum err
 trace_open(struct trace **out, const char *path)
 {
 	struct inflate *in = NULL;
+	struct fingerprint *print = NULL;
 	TRY(inflate_open(&in, path));
-	return trace_adopt(out, in);
+	if (inflate_is_stream(in)) {
+		enum err e = fingerprint_open(&print);
+		if (e != OK) {
+			inflate_close(&in);
+			return e;
+		}
+		inflate_watch(in, see_stored, print);
+	}
+	enum err e = trace_adopt(out, in);
+	if (e == OK)
+		(*out)->print = print;
+	else
+		fingerprint_close(&print);
+	return e;
 }
 
 enum err
@@ -197,6 +218,7 @@ trace_close(struct trace **out)
 	if (!t)
 		return;
 	inflate_close(&t->in);
+	fingerprint_close(&t->print);
 	pcapng_fini(&t->ng);
 	free(t->carry);
 	free(t);
@@ -408,6 +430,20 @@ trace_stats(const struct trace *t, struct trace_stats *out)
 uint64_t    trace_offset(const struct trace *t) { return inflate_in_bytes(t->in); }
 uint64_t    trace_size(const struct trace *t) { return inflate_size(t->in); }
 const char *trace_name(const struct trace *t) { return inflate_name(t->in); }
+bool        trace_is_stream(const struct trace *t) { return t->print; }
+
+enum err
+trace_fingerprint(struct trace *t, uint8_t out[TRACE_FINGERPRINT_BYTES], bool *whole)
+{
+	if (t->print) {
+		TRY(inflate_ahead(t->in, TRACE_FINGERPRINT_START_BYTES));
+		fingerprint_get(t->print, out, whole);
+		return OK;
+	}
+	TRY(fingerprint_file(inflate_fd(t->in), inflate_name(t->in), out));
+	*whole = true;
+	return OK;
+}
 
 const char *
 trace_stem(const char *path, size_t *n)

@@ -17,15 +17,16 @@
 #ifndef INGEST_TRACE_H
 #define INGEST_TRACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "archive/frames.h"
 #include "base/err.h"
+#include "ingest/fingerprint.h"
 #include "ingest/pcapng.h"
 
-#define TRACE_FINGERPRINT_BYTES 32
-#define TRACE_ROOM_BYTES_MIN    4096u /* any record header, section header or ordinary interface description */
+#define TRACE_ROOM_BYTES_MIN 4096u /* any record header, section header or ordinary interface description */
 
 struct trace;
 
@@ -64,15 +65,13 @@ uint64_t    trace_offset(const struct trace *t); /* bytes of the file as stored 
 uint64_t    trace_size(const struct trace *t);   /* of the file as stored; 0: unknown (a pipe) */
 const char *trace_name(const struct trace *t);   /* the path, or "standard input" */
 
-/* A fingerprint of the file's content, to notice a second import of the same file before it starts: BLAKE2b-256 over the
- * size (64-bit little-endian), the first and the last MiB, and 256 pieces of 4 KiB spread evenly between them (a file of
- * up to 3 MiB: all of it). Hashing every byte would cost as much as importing them. So two files of the same size that
- * differ only in bytes that were not looked at have the same fingerprint: tell the user how to import anyway. A packed
- * file has another fingerprint than its content. ERR_UNSUPPORTED: not a regular file (a pipe can not be read twice);
- * otherwise as trace_open. */
-#define TRACE_FINGERPRINT_PLACES      256u
-#define TRACE_FINGERPRINT_WHOLE_BYTES (3u << 20) /* a larger file is sampled */
-enum err trace_fingerprint(const char *path, uint8_t out[TRACE_FINGERPRINT_BYTES]);
+/* Whether it can not be read twice: standard input, a pipe, a device. */
+bool        trace_is_stream(const struct trace *t);
+
+/* Of its content as stored (ingest/fingerprint.h). Of a stream only the first half before its end was read, *whole tells; then
+ * waits for the bytes that it is made of, and keeps them for the next fill (fewer after an interrupt or an error, which the
+ * next fill meets). Not of memory. ERR_IO, ERR_NOMEM. */
+enum err trace_fingerprint(struct trace *t, uint8_t out[TRACE_FINGERPRINT_BYTES], bool *whole);
 
 /* What in a trace file's path names its contents: without folder and without the endings of traces and packers; "stdin" for
  * "-". *n bytes, not ended by a NUL; borrowed from path. */

@@ -23,7 +23,7 @@ struct plan {
 	} *candidates;
 	uint32_t candidate_count, candidate_room, next;
 	uint64_t records, records_passed; /* of all candidates; of those before next */
-	struct span narrowed;
+	struct span narrowed, starts;    /* plan_narrow() */
 	struct plan_counts counts;
 	struct losses losses;
 	struct landed_files landings;
@@ -226,6 +226,7 @@ plan_open(struct plan **out, struct archive *a, const struct request *r)
 	p->archive = a;
 	p->request = *r;
 	p->narrowed = r->span;
+	p->starts = (struct span){ 0, UINT64_MAX };
 	struct catalogue *c = archive_catalogue(a);
 	enum err e = ERR_BUSY;
 	for (unsigned i = 1; i <= SNAPSHOTS_MAX && e == ERR_BUSY; i++) {
@@ -291,9 +292,10 @@ plan_rewind(struct plan *p)
 }
 
 void
-plan_narrow(struct plan *p, struct span span)
+plan_narrow(struct plan *p, struct span span, struct span starts)
 {
 	p->narrowed = span;
+	p->starts = starts;
 	plan_rewind(p);
 }
 
@@ -362,13 +364,14 @@ plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total)
 {
 	struct span extent;
 	*total = p->records;
-	if (p->narrowed.from_ns == p->request.span.from_ns && p->narrowed.until_ns == p->request.span.until_ns)
+	uint64_t until_ns = p->narrowed.until_ns < p->starts.until_ns ? p->narrowed.until_ns : p->starts.until_ns;
+	if (p->narrowed.from_ns == p->request.span.from_ns && until_ns == p->request.span.until_ns)
 		return p->records_passed - p->counts.records_left + scanned;
 	if (!plan_extent(p, &extent))
 		return *total;
 	double before = records_before(p, extent.from_ns);
 	*total = (uint64_t)(records_before(p, extent.until_ns) - before);
-	return (uint64_t)(records_before(p, p->narrowed.until_ns) - before);
+	return (uint64_t)(records_before(p, until_ns) - before);
 }
 
 /* --- blocks --- */
@@ -387,7 +390,7 @@ pick_blocks(struct plan *p, struct plan_segment *s)
 	const struct block_info *info = segment_blocks(s->segment);
 	uint64_t in_time = 0, found = 0;
 	for (uint32_t i = 0; i < n; i++)
-		if (overlaps(&s->span, info[i].first_ns, info[i].last_ns))
+		if (overlaps(&s->span, info[i].first_ns, info[i].last_ns) && overlaps(&p->starts, info[i].first_ns, info[i].first_ns))
 			in_time |= (uint64_t)1 << i;
 	enum err e = in_time ? filter_blocks(p->request.filter, s->segment, &found) : OK;
 	if (e == ERR_FORMAT || e == ERR_DENIED) {
@@ -418,6 +421,7 @@ open_candidate(struct plan *p, struct candidate *c, struct plan_segment **out)
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
 	s->stream = c->stream;
+	s->number = (uint32_t)(c - p->candidates);
 	s->said = &c->said;
 	s->span = p->narrowed;
 	if (c->row.hidden_until_ns > s->span.from_ns)
@@ -457,7 +461,7 @@ plan_next(struct plan *p, struct plan_segment **out)
 	while (!*out && p->next < p->candidate_count) {
 		struct candidate *c = &p->candidates[p->next++];
 		p->records_passed += c->row.records;
-		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns))
+		if (overlaps(&p->narrowed, c->row.first_ns, c->row.last_ns) && overlaps(&p->starts, c->row.first_ns, c->row.last_ns))
 			TRY(open_candidate(p, c, out));
 	}
 	return *out ? OK : END;

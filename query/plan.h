@@ -51,6 +51,7 @@ struct plan_said {
 struct plan_segment {
 	struct segment *segment;     /* open; owned by the plan until plan_release() */
 	uint32_t stream;             /* index into plan_streams() */
+	uint32_t number;             /* in the order of plan_next(), also of narrowed plans */
 	uint64_t blocks;             /* to look at, one bit each */
 	struct span span;            /* the request's, less what was removed from this segment */
 	bool landed;                 /* its blocks lie in landing files; segment stays the plan's */
@@ -85,7 +86,7 @@ uint64_t plan_even_width(const struct plan *p, uint64_t at, uint64_t records);
 uint64_t plan_progress(const struct plan *p, uint64_t scanned, uint64_t *total);
 /* From the start again. */
 void     plan_rewind(struct plan *p);
-/* Looks at nothing outside this span from now on (rewinds, too). */
-void     plan_narrow(struct plan *p, struct span span);
+/* Looks at nothing outside this span from now on, and only at blocks that start in `starts` (rewinds, too). */
+void     plan_narrow(struct plan *p, struct span span, struct span starts);
 
 #endif

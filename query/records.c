@@ -1,11 +1,10 @@
 #include "query/records.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "archive/frames.h"
-#include "archive/radix.h"
 #include "base/crew.h"
+#include "query/pool.h"
+
+/* Of a window: four blocks' worth. Half of it was 20 % slower (each opens its decoders), twice of it as well (caches). */
+#define WINDOW_RECORDS 262144u
 
 /* --- from a block --- */
 
@@ -108,157 +107,146 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
 
 /* --- several streams, merged --- */
 
-struct pooled {
-	struct record record;          /* bytes: NULL; see at */
-	uint64_t at;                   /* in the pool's bytes */
-};
-
-struct pool {
+/* Windows of time follow each other. Each reads the blocks that start in it and gives out its records; what these blocks hold
+ * behind it stays in the pool, so that a block is read once. Where streams are so many that it does not fit, nothing is kept
+ * and blocks are read again for each window. */
+struct merging {
 	const struct records_sink *sink;
-	struct pooled *v;
-	uint64_t *order, *order_spare;
-	uint8_t *bytes;
-	uint32_t count;
-	uint64_t used;
+	struct plan *plan;
+	const struct filter *filter;
+	unsigned jobs;
+	struct scan_counts *counts;
+	struct pool *pool;
+	struct span whole;
+	bool keeps;                    /* records behind the window stay */
+	uint64_t loaded_ns;            /* blocks that start before are in the pool, what is not given out of them */
 	bool full;                     /* the window did not fit */
 	bool pass_on;                  /* the window is one instant: no need to sort, nor to keep */
+	uint32_t place;                /* of the block that is added */
 };
 
 static enum err
-pool_add(void *arg, const struct record *r)
+give(void *arg, const struct record *r)
 {
-	struct pool *pool = arg;
-	if (pool->pass_on)
-		return pool->sink->record(pool->sink->arg, r);
-	if (pool->count == RECORDS_POOL_RECORDS || r->cap_len + FRAMES_SLACK > RECORDS_POOL_BYTES - pool->used) {
-		pool->full = true;
-		return END;
-	}
-	struct pooled *e = &pool->v[pool->count++];
-	e->record = *r;
-	e->at = pool->used;
-	memcpy(pool->bytes + pool->used, r->bytes, r->cap_len);
-	pool->used += r->cap_len;
-	return OK;
+	struct merging *m = arg;
+	m->counts->records++;
+	return m->sink->record(m->sink->arg, r);
 }
 
 static enum err
-deliver_to_pool(void *arg, unsigned worker, const struct scan_block *b)
+add(void *arg, const struct record *r)
+{
+	struct merging *m = arg;
+	if (m->pass_on)
+		return give(m, r);
+	enum err e = pool_add(m->pool, r, m->place);
+	if (e == OK)
+		return OK;
+	m->full = true;
+	return END;
+}
+
+static enum err
+add_block(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
-	return each_record(b, false, pool_add, arg);
+	struct merging *m = arg;
+	m->place = b->segment->number * SEGMENT_BLOCKS_MAX + b->block;
+	return each_record(b, false, add, m);
 }
 
 static void
-pool_notice(void *arg, const char *sentence)
+merging_notice(void *arg, const char *sentence)
 {
-	struct pool *pool = arg;
-	pool->sink->notice(pool->sink->arg, sentence);
+	const struct merging *m = arg;
+	m->sink->notice(m->sink->arg, sentence);
 }
 
-/* By time; the pool was filled stream by stream in capture order, and the sort is stable. */
+/* Reads what the window needs into the pool. */
 static enum err
-pool_give_out(struct pool *pool, uint64_t window_start)
-{
-	for (uint32_t i = 0; i < pool->count; i++)
-		pool->order[i] = i;
-	/* By the low half of the time, then, stable, by the high half. */
-	for (unsigned half = 0; half < 2; half++) {
-		for (uint32_t i = 0; i < pool->count; i++) {
-			uint32_t number = (uint32_t)pool->order[i];
-			uint64_t time = pool->v[number].record.ts_ns - window_start;
-			pool->order[i] = (uint64_t)(uint32_t)(time >> 32 * half) << 32 | number;
-		}
-		radix_sort(pool->order, pool->order_spare, pool->count, 32, 64);
-	}
-	for (uint32_t i = 0; i < pool->count; i++) {
-		struct pooled *e = &pool->v[(uint32_t)pool->order[i]];
-		e->record.bytes = pool->bytes + e->at;
-		TRY(pool->sink->record(pool->sink->arg, &e->record));
-	}
-	return OK;
-}
-
-static enum err
-pool_init(struct pool *pool, const struct records_sink *sink)
-{
-	*pool = (struct pool){
-		.sink = sink,
-		.v = malloc(RECORDS_POOL_RECORDS * sizeof *pool->v),
-		.order = malloc(RECORDS_POOL_RECORDS * sizeof *pool->order),
-		.order_spare = malloc(RECORDS_POOL_RECORDS * sizeof *pool->order_spare),
-		.bytes = malloc(RECORDS_POOL_BYTES),
-	};
-	return pool->v && pool->order && pool->order_spare && pool->bytes ? OK : fail(ERR_NOMEM, "out of memory");
-}
-
-static void
-pool_fini(struct pool *pool)
-{
-	free(pool->v);
-	free(pool->order);
-	free(pool->order_spare);
-	free(pool->bytes);
-}
-
-/* The window [from, until) of all streams into the pool, and out of it. */
-static enum err
-run_window(struct plan *p, const struct filter *f, unsigned jobs, struct pool *pool, struct span window,
-           struct scan_counts *counts)
+load_window(struct merging *m, struct span window)
 {
 	struct scan_sink scan = {
 		.columns = RECORD_COLUMNS,
 		.prepare = rebuild_selected,
-		.deliver = deliver_to_pool,
-		.notice = pool_notice,
-		.arg = pool,
+		.deliver = add_block,
+		.notice = merging_notice,
+		.arg = m,
 	};
 	struct scan_counts here = { 0 };
-	pool->count = 0;
-	pool->used = 0;
-	pool->full = false;
-	pool->pass_on = window.until_ns - window.from_ns == 1;
-	plan_narrow(p, window);
-	TRY(scan_run(p, f, jobs, &scan, &here));
-	counts->bytes_read += here.bytes_read;
-	if (pool->full)
+	m->full = false;
+	m->pass_on = !m->keeps && window.until_ns - window.from_ns == 1;
+	plan_narrow(m->plan, (struct span){ window.from_ns, m->keeps ? m->whole.until_ns : window.until_ns },
+	            (struct span){ m->keeps ? m->loaded_ns : 0, window.until_ns });
+	TRY(scan_run(m->plan, m->filter, m->jobs, &scan, &here));
+	m->counts->bytes_read += here.bytes_read;
+	if (m->full)
 		return OK;
-	counts->blocks += here.blocks;
-	counts->damaged += here.damaged;
-	counts->refused += here.refused;
-	counts->records += pool->count;
-	return pool_give_out(pool, window.from_ns);
+	m->counts->blocks += here.blocks;
+	m->counts->damaged += here.damaged;
+	m->counts->refused += here.refused;
+	m->loaded_ns = window.until_ns;
+	return OK;
+}
+
+/* How many records, as the catalogue has them, the next window is to have: a filter takes fewer of them. When blocks are kept a
+ * few at a time do; otherwise the more fit, the fewer blocks are read twice. */
+static uint64_t
+next_wanted(const struct merging *m, uint64_t wanted, struct pool_fill before)
+{
+	struct pool_fill now = pool_fill(m->pool);
+	if (now.bytes < POOL_BYTES / 4)
+		return wanted < UINT64_MAX / 2 && (!m->keeps || now.records - before.records < WINDOW_RECORDS / 2) ? 2 * wanted : wanted;
+	return m->keeps ? wanted : (uint64_t)((double)wanted * 0.85 * POOL_BYTES / now.bytes) + 1;
+}
+
+/* A window that did not fit is tried again narrower. When that would be too narrow for what is kept, nothing is any more. */
+static void
+make_room(struct merging *m, struct pool_fill before, uint64_t *wanted)
+{
+	*wanted = *wanted > 1 ? *wanted / 2 : 1;
+	if (m->keeps && *wanted < WINDOW_RECORDS / 16) {
+		m->keeps = false;
+		*wanted = WINDOW_RECORDS;
+		before = (struct pool_fill){ 0 };
+	}
+	pool_cut(m->pool, before);
+}
+
+/* Window after window, as wide as so many records are, if those of each segment are spread evenly over its time. */
+static enum err
+merge_windows(struct merging *m)
+{
+	uint64_t wanted = WINDOW_RECORDS, at = m->whole.from_ns, width = plan_even_width(m->plan, at, wanted);
+	while (at < m->whole.until_ns) {
+		struct span window = { at, m->whole.until_ns - at > width ? at + width : m->whole.until_ns };
+		struct pool_fill before = pool_fill(m->pool);
+		TRY(load_window(m, window));
+		if (m->full) {
+			make_room(m, before, &wanted);
+			width = (window.until_ns - window.from_ns) / 2;
+			continue;
+		}
+		wanted = next_wanted(m, wanted, before);
+		TRY(pool_give_out(m->pool, window.until_ns == m->whole.until_ns ? UINT64_MAX : window.until_ns - 1, give, m));
+		at = window.until_ns;
+		if (m->sink->step)
+			m->sink->step(m->sink->arg, m->counts->blocks, m->counts->records);
+		width = plan_even_width(m->plan, at, wanted);
+	}
+	return OK;
 }
 
 static enum err
 run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const struct records_sink *sink,
                   struct scan_counts *counts)
 {
-	struct span whole;
-	if (!plan_extent(p, &whole))
+	struct merging m = { .sink = sink, .plan = p, .filter = f, .jobs = jobs, .counts = counts, .keeps = true };
+	if (!plan_extent(p, &m.whole))
 		return OK;
-	struct pool pool;
-	enum err e = pool_init(&pool, sink);
-	/* In records as the catalogue has them: a filter takes fewer, so that more of them go into a window. */
-	uint64_t wanted = RECORDS_POOL_RECORDS / 2, width = plan_even_width(p, whole.from_ns, wanted);
-	for (uint64_t at = whole.from_ns; e == OK && at < whole.until_ns;) {
-		struct span window = { at, whole.until_ns - at > width ? at + width : whole.until_ns };
-		e = run_window(p, f, jobs, &pool, window, counts);
-		if (e != OK)
-			break;
-		if (pool.full) {
-			width = (window.until_ns - window.from_ns) / 2;
-			wanted = wanted > 1 ? wanted / 2 : 1;
-			continue;
-		}
-		at = window.until_ns;
-		if (sink->step)
-			sink->step(sink->arg, counts->blocks, counts->records);
-		if (pool.count < RECORDS_POOL_RECORDS / 4 && wanted < UINT64_MAX / 2)
-			wanted *= 2;
-		width = plan_even_width(p, at, wanted);
-	}
-	pool_fini(&pool);
+	TRY(pool_open(&m.pool));
+	enum err e = merge_windows(&m);
+	pool_close(&m.pool);
 	return e == END ? OK : e;
 }
 

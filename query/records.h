@@ -2,8 +2,8 @@
  * order; of several merged in order of time (records of equal time in the order of streams, and within a stream as
  * captured).
  *
- * Merging looks at a window of time at once, as wide as RECORDS_POOL_BYTES allow; what lies in the window is read from all
- * streams, sorted, and given out. So memory is bounded however many streams there are and however they overlap.
+ * Merging looks at one window of time after the other: what lies in it is read from all streams into a pool (query/pool.h) and
+ * given out in order. So memory is bounded however many streams there are and however they overlap.
  */
 #ifndef QUERY_RECORDS_H
 #define QUERY_RECORDS_H
@@ -22,8 +22,6 @@ enum listing {
 	LISTING_FIELDS, /* all columns but the bytes: FIELDS_COLUMNS */
 };
 #define RECORDS_MERGE_JOBS_MAX 2u
-#define RECORDS_POOL_RECORDS (512u << 10) /* 32 MB of descriptions */
-#define RECORDS_POOL_BYTES   (64u << 20)  /* holds every record of at most RECORD_BYTES_MAX */
 
 struct record {
 	uint64_t ts_ns;

@@ -18,6 +18,7 @@
 #define BUFFER_BYTES  (1u << 20)    /* one write takes most of this; 256 KiB and 2 MiB were 25 % slower into a pipe */
 #define PIPE_BYTES    (1u << 20)    /* asked of the kernel for standard output: fewer switches between the two processes */
 #define TEMP_TRIES    100           /* left-overs of killed exports of the same process number */
+#define LINKS_MAX     40            /* as the kernel */
 #define SNAPLEN       262144u       /* libpcap's MAXIMUM_SNAPLEN */
 #define NS_PER_S      UINT64_C(1000000000)
 
@@ -82,12 +83,49 @@ temp_create(struct tracefile *w)
 
 /* A pipe waits here for its reader. */
 static enum err
-special_open(struct tracefile *w)
+special_open(struct tracefile *w, const char *path)
 {
+	if (strlen(path) >= sizeof w->path)
+		return fail(ERR_LIMIT, "%s: path longer than %d bytes", path, PATH_BYTES);
+	snprintf(w->path, sizeof w->path, "%s", path);
 	do
 		w->fd = open(w->path, O_WRONLY | O_CLOEXEC);
 	while (w->fd < 0 && errno == EINTR);
 	return w->fd < 0 ? fail_errno("%s", w->path) : OK;
+}
+
+/* Replaces the path of a symbolic link by what it names; *more: it was one. */
+static enum err
+link_step(char path[PATH_BYTES], bool *more)
+{
+	char target[PATH_BYTES], folder[PATH_BYTES];
+	ssize_t n = readlink(path, target, sizeof target - 1);
+	*more = n >= 0;
+	if (n < 0)
+		return OK;
+	target[n] = 0;
+	char *slash = strrchr(path, '/');
+	if (*target == '/' || !slash) {
+		memcpy(path, target, (size_t)n + 1);
+		return OK;
+	}
+	*slash = 0;
+	memcpy(folder, path, (size_t)(slash - path) + 1);
+	return io_path(path, folder, "%s", target);
+}
+
+enum err
+tracefile_place(const char *path, char out[PATH_BYTES])
+{
+	bool more = true;
+	if (strlen(path) >= PATH_BYTES)
+		return fail(ERR_LIMIT, "%s: path longer than %d bytes", path, PATH_BYTES);
+	if (realpath(path, out))
+		return OK;
+	memcpy(out, path, strlen(path) + 1);
+	for (unsigned i = 0; i < LINKS_MAX && more; i++)
+		TRY(link_step(out, &more));
+	return more ? fail(ERR_USAGE, "%s: symbolic links that go in a circle", path) : OK;
 }
 
 static enum err
@@ -102,16 +140,11 @@ output_open(struct tracefile *w, const char *path)
 	w->owned = true;
 	struct stat st;
 	bool there = stat(path, &st) == 0;
-	if (strlen(path) >= sizeof w->path)
-		return fail(ERR_LIMIT, "%s: path longer than %d bytes", path, PATH_BYTES);
-	snprintf(w->path, sizeof w->path, "%s", path);
 	if (there && S_ISDIR(st.st_mode))
 		return fail(ERR_USAGE, "%s: is a folder, name a file in it", path);
 	if (there && !S_ISREG(st.st_mode))
-		return special_open(w);
-	/* The file behind a link is replaced, not the link. */
-	if (there && !realpath(path, w->path))
-		return fail_errno("%s", path);
+		return special_open(w, path);
+	TRY(tracefile_place(path, w->path));
 	w->replaces = there;
 	w->replaced_mode = st.st_mode & 0777;
 	w->replaced_group = st.st_gid;

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/limits.h"
 
 #define TRACEFILE_SLACK          64u      /* bytes behind those asked of tracefile_room() that may be overwritten, too */
 #define TRACEFILE_INTERFACES_MAX 1048576u /* interface descriptions in one file: 96 MiB of table at most */
@@ -32,6 +33,9 @@ enum tracefile_format { TRACEFILE_PCAP, TRACEFILE_PCAPNG };
 
 struct tracefile;
 
+/* The file that an output of this name is: what a symbolic link names, there or not, is made or replaced, and the link stays.
+ * ERR_USAGE: links in a circle; ERR_LIMIT: too long. */
+enum err tracefile_place(const char *path, char out[PATH_BYTES]);
 /* path "-" is standard output. ERR_ABSENT (no such folder), ERR_DENIED, ERR_IO, ERR_FULL, ERR_NOMEM; ERR_USAGE: a folder. */
 enum err tracefile_open(struct tracefile **out, const char *path, enum tracefile_format format);
 

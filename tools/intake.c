@@ -6,7 +6,6 @@
 
 #include "archive/block.h"
 #include "base/crew.h"
-#include "base/interrupt.h"
 
 /* What a worker of the crew holds: the frames that it has read, then the block made of them. */
 struct worker {
@@ -57,11 +56,7 @@ read_frames(void *arg, unsigned worker)
 	struct intake *in = arg;
 	struct frames *f = in->workers[worker].frames;
 	while (in->read_error == OK) {
-		enum err e = interrupt_check();
-		if (e == OK)
-			e = trace_fill(in->trace, f);
-		else
-			frames_reset(f);
+		enum err e = trace_fill(in->trace, f); /* looks at the interrupt flag, too */
 		in->read_error = e;
 		in->workers[worker].offset = trace_offset(in->trace);
 		if (e != OK && e != END)

@@ -16,7 +16,7 @@ selected_open(struct selected *s, const struct given *g, const char *verb)
 	TRY(span_parse(&s->span, given_text(g, "from", NULL), given_text(g, "until", NULL), when_now()));
 	enum err e = filter_open(&s->filter, given_text(g, "filter", NULL), NULL);
 	if (e == ERR_LIMIT)
-		return fail(ERR_USAGE, "%s", err_text());
+		return ERR_USAGE; /* with its sentence */
 	if (e != OK)
 		return e;
 	e = given_archive(&s->archive, g, ARCHIVE_READ);

@@ -104,16 +104,17 @@ static enum err
 not_in_archive(const struct given *g, const char *path)
 {
 	const char *dir, *key = given_text(g, "key-file", NULL);
-	char folder[PATH_BYTES], archive[PATH_MAX], place[PATH_MAX], key_place[PATH_MAX];
+	char file[PATH_BYTES], folder[PATH_BYTES], archive[PATH_MAX], place[PATH_MAX], key_place[PATH_MAX];
 	TRY(given_archive_dir(&dir, g));
-	const char *slash = strrchr(path, '/');
-	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	TRY(tracefile_place(path, file));
+	const char *slash = strrchr(file, '/');
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - file) + 1 : 1, slash ? file : ".");
 	if (!realpath(dir, archive) || !realpath(folder, place))
 		return OK; /* opening them says what is wrong */
 	size_t n = strlen(archive);
 	if (strncmp(place, archive, n) == 0 && (place[n] == '/' || place[n] == 0))
 		return fail(ERR_USAGE, "%s lies in the archive itself: name another place", path);
-	if (key && realpath(key, key_place) && realpath(path, place) && strcmp(place, key_place) == 0)
+	if (key && realpath(key, key_place) && strcmp(file, key_place) == 0)
 		return fail(ERR_USAGE, "%s is the owner key: name another place", path);
 	return OK;
 }

@@ -1,4 +1,3 @@
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +13,8 @@ struct imported {
 	const char *file;
 	char stream[STREAM_NAME_BYTES];
 	char format[64];
+	uint8_t print[FINGERPRINT_BYTES];
+	bool whole;                    /* print is of all of it; false: of its beginning */
 	uint64_t already;              /* records that an earlier run had committed */
 	bool there;                    /* it was complete before, in the same stream and cut the same way */
 	bool passed_over;              /* then sentence says since when */
@@ -49,65 +50,64 @@ stream_of_file(char out[STREAM_NAME_BYTES], const char *file)
 		out[at] = '?';
 }
 
-/* A pipe can not be read twice: what comes through it is always new. */
-static enum err
-fingerprint(const char *file, uint8_t out[FINGERPRINT_BYTES])
-{
-	if (strcmp(file, "-") != 0) {
-		enum err e = trace_fingerprint(file, out);
-		if (e != ERR_UNSUPPORTED)
-			return e;
-	}
-	randombytes_buf(out, FINGERPRINT_BYTES);
-	return OK;
-}
+_Static_assert(FINGERPRINT_BYTES == TRACE_FINGERPRINT_BYTES && FINGERPRINT_HEAD_BYTES == TRACE_FINGERPRINT_HEAD_BYTES,
+               "the store knows what a fingerprint's first half is");
 
 /* The stream to import into. One that will be refused gets the stream it is in, so that no empty one is made for it. */
 static enum err
-find_stream(const struct given *g, struct store *s, const uint8_t print[FINGERPRINT_BYTES], const char *name,
-            uint32_t *stream, struct imported *out)
+find_stream(const struct given *g, struct store *s, const struct import_row *known, const char *name, uint32_t *stream,
+            struct imported *out)
 {
 	struct catalogue *c = archive_catalogue(store_archive(s));
-	struct import_row row;
-	struct stream_row there;
-	TRY(catalogue_begin(c));
-	enum err e = catalogue_import(c, print, &row);
-	bool known = e == OK;
-	if (known)
-		e = catalogue_stream(c, row.stream, &there);
-	catalogue_end(c);
-	if (e != OK && e != ERR_ABSENT)
-		return e;
-	if (!known || (row.complete && given_flag(g, "again")))
+	struct stream_row there = { 0 };
+	if (!known->stream || (known->complete && given_flag(g, "again")))
 		return store_stream(s, name, stream);
-	if (!row.complete && strcmp(there.name, name) != 0)
-		return fail(ERR_USAGE, "its import into stream \"%s\" was interrupted: go on with --stream %s", there.name,
-		            there.name);
-	*stream = row.stream;
-	if (row.complete) {
-		out->there = strcmp(there.name, name) == 0 && (bool)row.headers_only == given_flag(g, "headers-only");
-		out->already = row.records;
+	TRY(catalogue_begin(c));
+	enum err e = catalogue_stream(c, known->stream, &there);
+	catalogue_end(c);
+	if (e != OK)
+		return e;
+	bool same = strcmp(there.name, name) == 0;
+	*stream = known->complete || same ? known->stream : 0; /* 0: store_import_begin() says what is wrong */
+	if (known->complete) {
+		out->there = same && (bool)known->headers_only == given_flag(g, "headers-only");
+		out->already = known->records;
 	}
 	return OK;
+}
+
+/* Notes the import, or refuses it and says what of the content was compared, where that is not all of it. */
+static enum err
+begin_import(const struct given *g, struct store *s, struct trace *t, const char *name, struct import_row *import,
+             uint32_t *stream, struct imported *out)
+{
+	struct import_row known = { 0 };
+	char sentence[ERR_TEXT_BYTES];
+	enum err e = store_import_find(s, out->print, &known);
+	if (e != OK && e != ERR_ABSENT)
+		return e;
+	TRY(find_stream(g, s, &known, name, stream, out));
+	e = store_import_begin(s, out->print, trace_name(t), *stream, given_flag(g, "headers-only"), given_flag(g, "again"), import);
+	if (e != ERR_EXISTS)
+		return e;
+	const char *compared = "";
+	if (!out->whole || memcmp(known.fingerprint, out->print, sizeof known.fingerprint) != 0)
+		compared = " (its first MiB is the same)";
+	else if (trace_size(t) > TRACE_FINGERPRINT_WHOLE_BYTES)
+		compared = " (its size, both ends and samples between are the same)";
+	snprintf(sentence, sizeof sentence, "%s", err_text());
+	return fail(e, "%s%s", sentence, compared);
 }
 
 static enum err
 run_import(const struct given *g, struct store *s, struct trace *t, const char *name, struct imported *out)
 {
-	uint8_t print[FINGERPRINT_BYTES];
 	struct import_row import;
 	struct show show;
 	uint32_t stream;
-	TRY(fingerprint(out->file, print));
-	enum err e = find_stream(g, s, print, name, &stream, out);
+	enum err e = trace_fingerprint(t, out->print, &out->whole);
 	if (e == OK)
-		e = store_import_begin(s, print, trace_name(t), stream, given_flag(g, "headers-only"), given_flag(g, "again"),
-		                       &import);
-	if (e == ERR_EXISTS && trace_size(t) > TRACE_FINGERPRINT_WHOLE_BYTES) {
-		char sentence[ERR_TEXT_BYTES];
-		snprintf(sentence, sizeof sentence, "%s", err_text());
-		e = fail(e, "%s (its size, both ends and %u places between are the same)", sentence, TRACE_FINGERPRINT_PLACES);
-	}
+		e = begin_import(g, s, t, name, &import, &stream, out);
 	if (e != OK)
 		return fail_prefix(e, "%s: ", trace_name(t));
 	out->already = import.records;
@@ -120,8 +120,10 @@ run_import(const struct given *g, struct store *s, struct trace *t, const char *
 	progress_init(&show.progress, trace_name(t), "packets", trace_size(t), given_flag(g, "quiet"));
 	e = intake_run(s, t, stream, &import, &options, &out->result);
 	progress_fini(&show.progress);
+	if (e == OK && !out->whole) /* now that a stream was read to its end, all of it is known, unless that was damage */
+		e = trace_fingerprint(t, out->print, &out->whole);
 	if (e == OK)
-		e = store_import_finish(s, &import);
+		e = store_import_finish(s, &import, out->whole ? out->print : import.fingerprint);
 	struct trace_stats stats;
 	trace_stats(t, &stats);
 	out->skipped_blocks = stats.skipped_blocks;
@@ -265,6 +267,9 @@ run(const struct given *g)
 {
 	const char *dir;
 	struct store *s = NULL;
+	const char *stream = given_text(g, "stream", NULL);
+	if (stream)
+		TRY(store_stream_name(stream));
 	TRY(given_archive_dir(&dir, g));
 	TRY(store_open(&s, dir, given_text(g, "key-file", NULL)));
 	enum err e = import_all(g, s);
@@ -290,9 +295,9 @@ const struct verb verb_import = {
 	.details = "Reads pcap and pcapng, also packed with gzip, zstd, xz or lz4; \"-\" is standard input. An import\n"
 	           "that was interrupted goes on where it stopped when the command is given again. A file that is in the archive\n"
 	           "already is not stored twice: of several files it is passed over, alone or in another stream it is refused\n"
-	           "(files of more than 3 MiB are known by samples of their content); --again stores it once more. That goes for\n"
-	           "removed packets, too: they come back with --again only. What comes before damage in a file is kept; the exit\n"
-	           "code is then 3.",
+	           "(files of more than 2 MiB are known by samples of their content, a pipe by its first MiB); --again stores it\n"
+	           "once more. That goes for removed packets, too: they come back with --again only. What comes before damage in a\n"
+	           "file is kept; the exit code is then 3.",
 	.examples = (const struct example[]){
 		{ "atoll -A DIR import --headers-only --stream eth0 monday.pcap.zst", "headers of one file, as stream eth0" },
 		{ "tcpdump -i eth0 -w - | atoll -A DIR import --stream eth0 -", "from a pipe" },

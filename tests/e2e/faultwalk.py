@@ -54,7 +54,7 @@ def sound(archive, *allowed):
     r = atoll(archive, "fsck", "-q")
     if r.code != 0:
         return f"fsck: {r}"
-    left = sorted(set(os.listdir(archive)) - set(allowed))
+    left = sorted(set(os.listdir(archive)) - {"reserve", *allowed})
     return None if left == PARTS else f"left over: {left}"
 
 
@@ -212,7 +212,7 @@ def inits(name, *where):
         if r.code != 0:
             return f"nothing can be imported: {r}"
         r = atoll("I/A", "fsck", "-q", *where)
-        left = sorted(os.listdir("I/A") + os.listdir("I"))
+        left = sorted(set(os.listdir("I/A") + os.listdir("I")) - {"reserve"})
         wanted = sorted(["A"] + [p for p in PARTS if p != "owner.key" or not where] + ["key"] * bool(where))
         return f"fsck: {r}" if r.code != 0 else None if left == wanted else f"left over: {left}"
 

@@ -181,7 +181,8 @@ def two_writers():
     before = packets_in(a)
     os.mkfifo("pipe")
     child = start(ATOLL, "-A", a, "import", "-q", "--stream", "slow", "pipe")
-    with open("small.pcap", "rb") as f:
+    gen("slow.pcap", "--packets", "3000", "--seed", "10")
+    with open("slow.pcap", "rb") as f:
         data = f.read()
     with open("pipe", "wb", buffering=0) as f:
         f.write(data[:60000])

@@ -159,6 +159,8 @@ def bad_filters(a):
         name = "".join(c if c.isalnum() else "_" for c in text)
         must(f"bad_filter_names_the_place_{name}", r, 2, rf"column {column}\b", re.escape(word))
         ok(f"in_one_line_{name}", len(r.err.splitlines()) == 1 and not r.text, r)
+    must("a_filter_of_too_many_terms_is_told", atoll(a, "query", "--count", "-f", " or ".join(["host 10.0.0.1"] * 300)), 2,
+         "more than 256 terms")
 
 
 # --- rows ---

@@ -2,7 +2,9 @@
 """rm --stream S --until T: exactly the packets from T on remain (editcap and tcpdump agree), the keys of what went are destroyed, no
 copy of a segment file opens again, and nothing brings it back."""
 # also: sanitized
+import ctypes
 import json
+import struct
 import sys
 from datetime import datetime, timezone
 
@@ -49,6 +51,7 @@ def straddling(found):
     done = json.loads(r.text) if r.code == 0 else {}
     ok("rm_tells_what_went", r.code == 0 and not done["dry_run"] and done["segments"] == plan["segments"] and
        done["rewritten_segments"] == 1, r)
+    same("and_how_many_packets_in_all", (plan["packets"], done.get("packets")), (len(found) - len(wanted),) * 2)
     got = exported(a, "s")
     same("exactly_the_packets_from_t_on_remain", t.first_difference(got, wanted) if isinstance(got, list) else got, None)
     same("another_stream_is_untouched", t.first_difference(exported(a, "other"), other), None)
@@ -140,9 +143,86 @@ def edges(found):
     same("just_the_living_segments_have_files", len(names), 2)
 
 
+def end_of_time():
+    """The last nanosecond that a packet can have is before no time."""
+    last = (1 << 64) - 1
+    with open("last.pcapng", "wb") as f:
+        f.write(struct.pack("<IIIHHqI", 0x0a0d0d0a, 28, 0x1a2b3c4d, 1, 0, -1, 28))
+        f.write(struct.pack("<IIHHIHHBxxxHHI", 1, 32, 1, 0, 0, 9, 1, 9, 0, 0, 32))
+        for ts in last - 1, last:
+            f.write(struct.pack("<IIIIIII60sI", 6, 92, 0, ts >> 32, ts & 0xffffffff, 60, 60, bytes(60), 92))
+    init("last")
+    must("imports_the_last_nanosecond", atoll("last", "import", "-q", "--stream", "s", "last.pcapng"))
+    must("until_end_is_all_of_it", atoll("last", "rm", "-s", "s", "--until", "end", "--dry-run"), 0, "would remove from s: 2 packets")
+    must("and_removes_it", atoll("last", "rm", "-s", "s", "--until", "end"), 0, r"removed from s: 2 packets \(1 segments")
+    must("nothing_is_left", atoll("last", "query", "--count"), 5)
+    must("and_that_is_told", atoll("last", "import", "-q", "last.pcapng"), 1, r"\(rm --until end\)")
+    must("fsck_finds_nothing_at_the_end_of_time", atoll("last", "fsck", "-q"))
+
+
+def fill(path):
+    """Takes what the disk has left, to the last byte."""
+    with open(path, "ab", buffering=0) as f:
+        for size in 65536, 4096, 512, 1:
+            try:
+                while True:
+                    f.write(bytes(size))
+            except OSError:
+                pass
+
+
+def full_disk():
+    """Removal goes with no byte free, whether other files took the room, or an import that stopped in the middle of its commit."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or libc.unshare(0x00020000) != 0 or run("mount", "--make-rprivate", "/").code != 0:
+        return skip("removal_goes_on_a_full_disk", "not allowed to mount here")
+    parts = [gen(f"p{i}.pcap", "--packets", "300", "--seed", str(i), "--start", str(1767600000 + 60 * i)) for i in range(120)]
+    gen("late.pcap", "--packets", "40000", "--seed", "7", "--start", str(1767600000 + 60 * 119))
+    for kind, size in ("tmpfs", 12), ("ext4", 16):
+        os.mkdir("small")
+        if kind == "ext4":
+            os.truncate(os.open("image", os.O_RDWR | os.O_CREAT), size << 20)
+            r = run("sh", "-c", "mkfs.ext4 -q -m 0 image && mount -o loop image small")
+        else:
+            r = run("mount", "-t", kind, "-o", f"size={size}m", "none", "small")
+        if r.code != 0:
+            skip(f"removal_goes_on_a_full_disk_{kind}", "no such file system here")
+            os.rmdir("small")
+            continue
+        a = init("small/a")
+        must(f"many_segments_{kind}", atoll(a, "import", "-q", "--stream", "s", *parts, timeout=300))
+        n = json.loads(atoll(a, "stat", "--json").text)["packets"]
+        fill("small/filler")
+        must(f"nothing_can_be_imported_on_a_full_disk_{kind}", atoll(a, "import", "-q", "--stream", "s", "late.pcap"), 1, "No space left")
+        r = atoll(a, "rm", "-s", "s", "--until", "2026-01-05T08:30:00Z", "--json")
+        done = json.loads(r.text) if r.code == 0 else {}
+        ok(f"removal_goes_on_a_full_disk_{kind}", r.code == 0 and done["segments"] == 30 and 0 < done["packets"] < n, r)
+        must(f"fsck_finds_nothing_then_{kind}", atoll(a, "fsck", "-q"))
+        for left in range(0, 30, 3):  # the next import stops anywhere: in its blocks, at its manifest line, in the index
+            fill("small/filler")
+            os.truncate("small/filler", max(0, os.path.getsize("small/filler") - left * 4096))
+            atoll(a, "import", "-q", "--stream", "t", "--again", parts[left])
+            fill("small/filler")
+            r = atoll(a, "rm", "-q", "-s", "s", "--until", f"2026-01-05T0{8 + (30 + left) // 60}:{(30 + left) % 60:02}:30Z")
+            if not ok(f"removal_goes_behind_an_import_that_found_{left}_pages_{kind}", r.code == 0 or (r.code == 1 and
+                      "the same command goes on then" in r.err), r):
+                break
+            must(f"and_the_archive_is_sound_{left}_{kind}", atoll(a, "fsck", "-q"))
+        fill("small/filler")
+        must(f"in_the_end_all_goes_{kind}", atoll(a, "rm", "-q", "-s", "s", "--until", "end"))
+        os.unlink("small/filler")
+        must(f"and_there_is_room_again_{kind}", atoll(a, "import", "-q", "--again", "--stream", "s", parts[0]))
+        must(f"in_a_sound_archive_{kind}", atoll(a, "fsck", "-q"))
+        run("umount", "small")
+        os.rmdir("small")
+
+
 scratch()
 os.chdir(fast_folder("removal"))
 everything = make("a")
 straddling(everything)
 edges(everything)
+end_of_time()
+if not SANITIZED:
+    full_disk()
 finish()

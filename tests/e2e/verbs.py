@@ -37,6 +37,15 @@ def making():
         pass
     must("init_refuses_a_folder_with_something_in_it", run(ATOLL, "init", "full"), 1, "full")
     same("and_leaves_it_as_it_was", os.listdir("full"), ["file"])
+    init("outer")
+    for place in "outer/segments", "outer/new", "outer/segments/deep":
+        must(f"init_refuses_a_place_in_an_archive_{place.replace('/', '_')}", run(ATOLL, "init", place), 2, "lies in the archive .*outer")
+    os.rename("outer/format", "kept")
+    must("without_its_format_file_an_archive_is_told", atoll("outer", "stat"), 5, "without its file \"format\"", "echo atoll-archive 1")
+    must("init_tells_it_as_well", run(ATOLL, "init", "outer"), 1, "without its file \"format\"")
+    run("sh", "-c", re.search("echo .*", atoll("outer", "stat").err).group(0))
+    must("and_what_it_says_helps", atoll("outer", "fsck", "-q"))
+    same("byte_for_byte", open("outer/format").read(), open("kept").read())
     os.mkdir("empty")
     must("init_takes_an_empty_folder", run(ATOLL, "init", "empty", "--json"), 0, '"archive": "empty"')
     must("the_archive_can_come_from_the_environment", run(ATOLL, "stat", env={"ATOLL_ARCHIVE": "empty"}), 0, r"packets +0")
@@ -104,7 +113,7 @@ def the_same_files():
     gen("large.pcap", "--packets", "10000", "--seed", "50")
     must("imports_a_file_that_is_sampled", atoll(a, "import", "-q", "large.pcap"))
     must("whose_refusal_says_what_was_compared", atoll(a, "import", "large.pcap"), 1,
-         "its size, both ends and 256 places between are the same")
+         "its size, both ends and samples between are the same")
     ok("a_small_one_was_compared_whole", "places" not in atoll(a, "import", "s1.pcap").err)
     again_interrupted(a)
 
@@ -236,7 +245,7 @@ def packed():
         r = atoll(a, "export", "--raw", "-q", "-s", "half", "-o", "out.pcap")
         got = t.whole("out.pcap") if r.code == 0 else []
         ok(f"the_rest_is_what_comes_before_the_cut_of_{command[0]}", 0 < len(got) < len(found) and got == found[:len(got)], r)
-    must("an_import_from_standard_input_is_never_the_same_again", atoll("packed", "import", "-q", "--stream", "s", "-", stdin=plain))
+    must("what_was_imported_packed_is_another_trace_unpacked", atoll("packed", "import", "-q", "--stream", "s", "-", stdin=plain))
 
 
 def twice():
@@ -262,6 +271,20 @@ def output_files():
     os.chmod("made.pcap", 0o640)
     must("export_replaces_a_file", atoll(a, "export", "--raw", "-o", "made.pcap", "-s", "t"), 0)
     same("which_keeps_its_mode", stat.S_IMODE(os.stat("made.pcap").st_mode), 0o640)
+    os.mkdir("away")
+    for link, target in ("to-old", "made.pcap"), ("to-new", "away/new.pcap"), ("to-link", "to-new"):
+        os.symlink(target, link)
+    for link, target in ("to-old", "made.pcap"), ("to-new", "away/new.pcap"), ("to-link", "away/new.pcap"):
+        if os.path.exists("away/new.pcap"):
+            os.unlink("away/new.pcap")
+        r = atoll(a, "export", "--raw", "-q", "-o", link, "-s", "t", "--limit", "3")
+        ok(f"export_writes_what_a_link_names_{link}", r.code == 0 and os.path.islink(link) and len(t.whole(target)) == 3, r)
+    os.symlink("circle", "circle")
+    must("links_in_a_circle_are_an_error", atoll(a, "export", "--raw", "-o", "circle"), 2, "circle")
+    os.symlink(f"{a}/owner.key", "to-key")
+    os.symlink(f"{a}/new", "to-archive")
+    for link in "to-key", "to-archive":
+        must(f"a_link_into_the_archive_is_refused_{link}", atoll(a, "export", "--raw", "-o", link), 2, "in the archive itself")
     before = os.listdir(".")
     atoll(a, "export", "--raw", "-o", "never.pcap", "-s", "t", "-f", "host 203.0.113.77")
     r = atoll(a, "export", "--raw", "-o", "never.pcap", "-s", "nothere")

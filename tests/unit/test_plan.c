@@ -195,14 +195,14 @@ rewinds_and_narrows(void **state)
 	EXPECT(p, 4, 15, 15, 15, 1003);
 	plan_rewind(p);
 	EXPECT(p, 4, 15, 15, 15, 1003);
-	plan_narrow(p, (struct span){ 320 * S, 330 * S });
+	plan_narrow(p, (struct span){ 320 * S, 330 * S }, (struct span){ 0, UINT64_MAX });
 	EXPECT(p, 2, 3, 1002);
-	plan_narrow(p, (struct span){ 0, 1 });
+	plan_narrow(p, (struct span){ 0, 1 }, (struct span){ 0, UINT64_MAX });
 	assert_int_equal(walk(p, NULL, 0), 0);
-	plan_narrow(p, (struct span){ 0, UINT64_MAX });
+	plan_narrow(p, (struct span){ 0, UINT64_MAX }, (struct span){ 0, UINT64_MAX });
 	EXPECT(p, 4, 15, 15, 15, 1003);
 	struct plan_segment *s;
-	plan_narrow(p, (struct span){ 320 * S, 330 * S });
+	plan_narrow(p, (struct span){ 320 * S, 330 * S }, (struct span){ 0, UINT64_MAX });
 	assert_int_equal(plan_next(p, &s), OK);
 	assert_int_equal(s->span.from_ns, 320 * S);
 	assert_int_equal(s->span.until_ns, 330 * S);
@@ -254,10 +254,10 @@ knows_how_far_it_is(void **state)
 	assert_int_equal(total, 300);
 	/* in windows */
 	p = made_plan(NULL, 0, 0, NULL);
-	plan_narrow(p, (struct span){ 100 * S, 200 * S });
+	plan_narrow(p, (struct span){ 100 * S, 200 * S }, (struct span){ 0, UINT64_MAX });
 	assert_in_range(plan_progress(p, 0, &total), 148, 152);
 	assert_int_equal(total, 500);
-	plan_narrow(p, (struct span){ 200 * S, 399 * S + 1 });
+	plan_narrow(p, (struct span){ 200 * S, 399 * S + 1 }, (struct span){ 0, UINT64_MAX });
 	assert_int_equal(plan_progress(p, 0, &total), 500);
 }
 

@@ -43,7 +43,7 @@ walk_imports(struct store *s, uint32_t stream, int ack)
 		TRY(test_segment_commit(s, stream, &t, &import, 0));
 		acknowledge(ack, "segment", number + 1);
 	}
-	TRY(store_import_finish(s, &import));
+	TRY(store_import_finish(s, &import, import.fingerprint));
 	acknowledge(ack, "finished", import.records);
 	return OK;
 }

@@ -337,7 +337,7 @@ a_plan_can_be_scanned_again(void **state)
 	seen = (struct seen){ 0 };
 	assert_int_equal(scan(p, 2, &seen, &counts), OK);
 	assert_int_equal(seen.records, 0); /* it stands at its end */
-	plan_narrow(p, (struct span){ 1100 * S, 1200 * S });
+	plan_narrow(p, (struct span){ 1100 * S, 1200 * S }, (struct span){ 0, UINT64_MAX });
 	assert_int_equal(scan(p, 2, &seen, &counts), OK);
 	assert_seen(&seen, 1100 * S, 1200 * S, false);
 }

@@ -88,7 +88,7 @@ fill(uint64_t from, uint32_t count)
 		struct test_segment t = { .first_ns = (from + i) * SECOND, .blocks = 2, .per_block = 50, .host = (uint8_t)i };
 		MUST(test_segment_commit(s, stream, &t, &import, 0));
 	}
-	MUST(store_import_finish(s, &import));
+	MUST(store_import_finish(s, &import, import.fingerprint));
 	store_close(&s);
 }
 
@@ -340,7 +340,7 @@ an_import_is_known_again_and_goes_on_where_it_stopped(void **state)
 	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import));
 	assert_int_equal(import.records, 70);
 	MUST(test_segment_commit(s, stream, &t, &import, 0));
-	MUST(store_import_finish(s, &import));
+	MUST(store_import_finish(s, &import, import.fingerprint));
 	assert_int_equal(store_import_begin(s, fingerprint, "y.pcap", stream, false, false, &import), ERR_EXISTS);
 	assert_non_null(strstr(err_text(), "x.pcap"));
 	assert_non_null(strstr(err_text(), "--again"));
@@ -348,6 +348,48 @@ an_import_is_known_again_and_goes_on_where_it_stopped(void **state)
 	MUST(store_import_begin(s, fingerprint, "y.pcap", other, false, true, &import));
 	assert_int_equal(import.records, 0);
 	assert_int_equal(import.runs, 2);
+	store_close(&s);
+}
+
+/* What comes from a stream is known by its beginning, until its end was seen; then as a file is. */
+static void
+an_import_from_a_stream_and_one_from_a_file_notice_each_other(void **state)
+{
+	(void)state;
+	struct store *s = NULL;
+	struct import_row import, found;
+	uint32_t stream;
+	struct test_segment t = { .first_ns = SECOND, .blocks = 1, .per_block = 70 };
+	uint8_t head[FINGERPRINT_BYTES] = { 0 }, other[FINGERPRINT_BYTES];
+	memcpy(head, fingerprint, FINGERPRINT_HEAD_BYTES);
+	memcpy(other, fingerprint, sizeof other);
+	other[FINGERPRINT_BYTES - 1] ^= 1;
+	MUST(store_open(&s, dir, NULL));
+	MUST(store_stream(s, "one", &stream));
+	MUST(store_import_begin(s, head, "standard input", stream, false, false, &import));
+	assert_int_equal(store_import_find(s, head, &found), ERR_ABSENT); /* nothing of it is stored yet */
+	MUST(test_segment_commit(s, stream, &t, &import, 0));
+	MUST(store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import)); /* interrupted; goes on as a file */
+	assert_int_equal(import.records, 70);
+	MUST(store_import_begin(s, head, "standard input", stream, false, false, &import));
+	assert_int_equal(import.records, 70);
+	MUST(store_import_finish(s, &import, fingerprint));
+	assert_int_equal(store_import_begin(s, fingerprint, "x.pcap", stream, false, false, &import), ERR_EXISTS);
+	assert_non_null(strstr(err_text(), "standard input"));
+	assert_int_equal(store_import_begin(s, head, "standard input", stream, false, false, &import), ERR_EXISTS);
+	MUST(store_import_begin(s, other, "longer.pcap", stream, false, false, &import)); /* a file that begins like it */
+	assert_int_equal(import.records, 0);
+	MUST(store_import_begin(s, head, "standard input", stream, false, true, &import));
+	assert_int_equal(import.records, 0);
+	MUST(store_import_finish(s, &import, fingerprint));
+	assert_int_equal(import.runs, 2);
+	/* One that was damaged stays known by its beginning, for files, too. */
+	memset(head, 7, FINGERPRINT_HEAD_BYTES);
+	MUST(store_import_begin(s, head, "standard input", stream, false, false, &import));
+	MUST(test_segment_commit(s, stream, &t, &import, 0));
+	MUST(store_import_finish(s, &import, head));
+	memset(head + FINGERPRINT_HEAD_BYTES, 1, sizeof head - FINGERPRINT_HEAD_BYTES);
+	assert_int_equal(store_import_begin(s, head, "y.pcap", stream, false, false, &import), ERR_EXISTS);
 	store_close(&s);
 }
 
@@ -754,6 +796,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(names_the_version_that_it_does_not_know, begin, end),
 		cmocka_unit_test(network_file_systems_have_a_name),
 		cmocka_unit_test_setup_teardown(an_import_is_known_again_and_goes_on_where_it_stopped, begin, end),
+		cmocka_unit_test_setup_teardown(an_import_from_a_stream_and_one_from_a_file_notice_each_other, begin, end),
 		cmocka_unit_test_setup_teardown(stream_names_are_checked, begin, end),
 		cmocka_unit_test_setup_teardown(an_aborted_segment_leaves_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(a_reader_beside_a_writer_sees_what_is_committed, begin, end),

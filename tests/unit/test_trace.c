@@ -1,13 +1,16 @@
 #include "tests/support/unit.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/interrupt.h"
 #include "ingest/trace.h"
 
 /* A file that is being made. */
@@ -667,44 +670,112 @@ reads_standard_input(void **state)
 	close(input);
 }
 
+/* Of a file's bytes as a stream would bring them, in pieces of up to this many. */
 static void
-fingerprints_tell_files_apart(void **state)
+stream_print(int fd, size_t pieces, uint8_t out[TRACE_FINGERPRINT_BYTES], uint8_t start[TRACE_FINGERPRINT_BYTES])
+{
+	struct fingerprint *f = NULL;
+	uint8_t *bytes = malloc(pieces);
+	bool whole = false, started = false;
+	off_t at = 0;
+	assert_int_equal(fingerprint_open(&f), OK);
+	for (ssize_t n; (n = pread(fd, bytes, pieces, at)) > 0; at += n) {
+		fingerprint_see(f, bytes, (size_t)n);
+		if (!started && at + n >= (off_t)TRACE_FINGERPRINT_START_BYTES) {
+			fingerprint_get(f, start, &whole);
+			assert_false(whole);
+			started = true;
+		}
+	}
+	fingerprint_see(f, NULL, 0);
+	fingerprint_get(f, out, &whole);
+	assert_true(whole);
+	if (!started)
+		memcpy(start, out, TRACE_FINGERPRINT_HEAD_BYTES);
+	fingerprint_close(&f);
+	free(bytes);
+}
+
+static void
+fingerprints_tell_files_apart_and_know_streams(void **state)
 {
 	(void)state;
 	char path[] = "/tmp/atoll-trace-XXXXXX";
 	int fd = mkstemp(path);
 	assert_true(fd >= 0);
-	uint8_t first[TRACE_FINGERPRINT_BYTES], again[TRACE_FINGERPRINT_BYTES];
-	static const off_t sizes[] = { 0, 1, 100, 3 << 20, (3 << 20) + 1, 50 << 20 };
+	unlink(path);
+	uint8_t first[TRACE_FINGERPRINT_BYTES], again[TRACE_FINGERPRINT_BYTES], start[TRACE_FINGERPRINT_BYTES];
+	static const off_t sizes[] = { 0, 1, 100, 1 << 20, (1 << 20) + 1, (1 << 20) + 4097, 2 << 20, (2 << 20) + 1, 3000001, 50 << 20 };
+	static const size_t pieces[] = { 65536, 4095, 1000003, 5 << 20 };
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		assert_int_equal(ftruncate(fd, 0), 0);
 		assert_int_equal(ftruncate(fd, sizes[i]), 0);
-		assert_int_equal(trace_fingerprint(path, first), OK);
-		assert_int_equal(trace_fingerprint(path, again), OK);
-		assert_memory_equal(first, again, sizeof first);
+		for (off_t at = 0; at < sizes[i]; at += 997) /* so that moved bytes are seen */
+			assert_int_equal(pwrite(fd, &at, 1, at), 1);
+		assert_int_equal(fingerprint_file(fd, path, first), OK);
+		for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) {
+			stream_print(fd, pieces[k], again, start);
+			assert_memory_equal(first, again, sizeof first);
+			assert_memory_equal(first, start, TRACE_FINGERPRINT_HEAD_BYTES);
+		}
 		off_t places[] = { 0, sizes[i] / 2, sizes[i] - 1 };
 		for (size_t k = 0; k < 3 && sizes[i] > 0; k++) {
-			/* In the middle a whole stride, which holds one piece for certain. */
-			size_t n = k == 1 && sizes[i] > 4 << 20 ? (size_t)(sizes[i] / 255 + 4096) : 1;
-			uint8_t *ones = memset(malloc(n), 1, n), *zeros = calloc(1, n);
-			assert_int_equal(pwrite(fd, ones, n, places[k]), n);
-			assert_int_equal(trace_fingerprint(path, again), OK);
+			/* In the middle of a large file as much as holds one piece for certain. */
+			size_t n = k == 1 && sizes[i] > 2 << 20 ? (size_t)(sizes[i] / 32 + 4096) : 1;
+			uint8_t *was = malloc(n), *other = malloc(n);
+			assert_int_equal(pread(fd, was, n, places[k]), n);
+			for (size_t b = 0; b < n; b++)
+				other[b] = was[b] ^ 1;
+			assert_int_equal(pwrite(fd, other, n, places[k]), n);
+			assert_int_equal(fingerprint_file(fd, path, again), OK);
 			assert_memory_not_equal(first, again, sizeof first);
-			assert_int_equal(pwrite(fd, zeros, n, places[k]), n);
-			free(ones);
-			free(zeros);
+			assert_int_equal(memcmp(first, again, TRACE_FINGERPRINT_HEAD_BYTES) == 0, places[k] >= 1 << 20);
+			assert_int_equal(pwrite(fd, was, n, places[k]), n);
+			free(was);
+			free(other);
 		}
 		assert_int_equal(ftruncate(fd, sizes[i] + 1), 0);
-		assert_int_equal(trace_fingerprint(path, again), OK);
+		assert_int_equal(fingerprint_file(fd, path, again), OK);
 		assert_memory_not_equal(first, again, sizeof first);
 	}
 	close(fd);
-	unlink(path);
-	assert_int_equal(trace_fingerprint("-", first), ERR_UNSUPPORTED);
-	assert_int_equal(trace_fingerprint(path, first), ERR_ABSENT);
-	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(trace_fingerprint(path, first), ERR_UNSUPPORTED);
-	unlink(path);
+}
+
+/* What was waited for is read afterwards, also when a signal came meanwhile. */
+static void
+a_stream_is_known_by_its_start_and_loses_nothing(void **state)
+{
+	(void)state;
+	int ends[2], input = dup(STDIN_FILENO);
+	begin_pcap(false, 0xa1b2c3d4, 2, 4, 65535, 1);
+	for (uint32_t i = 0; i < 5; i++)
+		put_record(i, 0, 60, 60, 60);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], file.b, file.n), file.n);
+	dup2(ends[0], STDIN_FILENO);
+	interrupt_watch();
+	pid_t child = fork();
+	if (child == 0) { /* without it this would wait for a MiB */
+		usleep(100000);
+		kill(getppid(), SIGTERM);
+		_exit(0);
+	}
+	struct trace *t = NULL;
+	uint8_t print[TRACE_FINGERPRINT_BYTES], zero[TRACE_FINGERPRINT_BYTES] = { 0 };
+	bool whole = true;
+	assert_int_equal(trace_open(&t, "-"), OK);
+	assert_true(trace_is_stream(t));
+	assert_int_equal(trace_fingerprint(t, print, &whole), OK);
+	assert_false(whole);
+	assert_memory_equal(print + TRACE_FINGERPRINT_HEAD_BYTES, zero, sizeof print - TRACE_FINGERPRINT_HEAD_BYTES);
+	assert_int_equal(trace_fill(t, frames), ERR_INTERRUPTED);
+	assert_int_equal(frames->count, 5);
+	trace_close(&t);
+	waitpid(child, NULL, 0);
+	dup2(input, STDIN_FILENO);
+	close(input);
+	close(ends[0]);
+	close(ends[1]);
 }
 
 int
@@ -723,7 +794,8 @@ main(void)
 		cmocka_unit_test(keeps_all_before_every_truncation_and_survives_every_bit_flip),
 		cmocka_unit_test(names_files_that_are_no_traces),
 		cmocka_unit_test(reads_standard_input),
-		cmocka_unit_test(fingerprints_tell_files_apart),
+		cmocka_unit_test(fingerprints_tell_files_apart_and_know_streams),
+		cmocka_unit_test(a_stream_is_known_by_its_start_and_loses_nothing), /* last: the signal stays seen */
 	};
 	return cmocka_run_group_tests(tests, open_frames, close_frames);
 }

@@ -132,19 +132,37 @@ archive_with_two_segments(uint32_t *stream)
 	return s;
 }
 
+/* Of the segments with records on both sides. */
+static void
+count_straddling(struct store *s, uint32_t stream, uint64_t until, uint64_t *records)
+{
+	struct catalogue *c = archive_catalogue(store_archive(s));
+	struct segment_row row = { 0 };
+	okay(catalogue_begin(c));
+	while (catalogue_next_in_range(c, stream, 0, until, &row) == OK)
+		if (row.last_ns >= until)
+			okay(trim_count(store_archive(s), &row, until, records));
+	catalogue_end(c);
+}
+
 static void
 rewrites_a_segment_without_its_removed_records(void **state)
 {
 	(void)state;
 	uint32_t stream;
 	struct store *s = archive_with_two_segments(&stream);
-	uint64_t until = time_of(BLOCKS * RECORDS + RECORDS + 100), segments = 0;
+	uint64_t until = time_of(BLOCKS * RECORDS + RECORDS + 100), counted = 0;
 	struct store_removal removal;
+	struct trim_result trimmed;
+	uint64_t went = BLOCKS * RECORDS - left_of(BLOCKS * RECORDS, 2 * BLOCKS * RECORDS, until);
+	count_straddling(s, stream, until, &counted);
+	assert_int_equal(counted, went);
 	okay(store_remove(s, stream, until, &removal));
 	assert_int_equal(removal.segments, 1);
 	assert_int_equal(removal.straddling, 1);
-	okay(trim_segments(s, &segments));
-	assert_int_equal(segments, 1);
+	okay(trim_segments(s, &trimmed));
+	assert_int_equal(trimmed.segments, 1);
+	assert_int_equal(trimmed.records, went);
 
 	struct catalogue *c = archive_catalogue(store_archive(s));
 	struct segment_row row = { 0 }, live = { 0 };
@@ -162,8 +180,9 @@ rewrites_a_segment_without_its_removed_records(void **state)
 	assert_int_equal(live.records, wanted);
 	assert_int_equal(live.blocks, 2);
 	assert_int_equal(segment_verify(store_archive(s), &live, BLOCKS * RECORDS, until), wanted);
-	okay(trim_segments(s, &segments));
-	assert_int_equal(segments, 0);
+	okay(trim_segments(s, &trimmed));
+	assert_int_equal(trimmed.segments, 0);
+	assert_int_equal(trimmed.records, 0);
 	store_close(&s);
 }
 
@@ -173,9 +192,10 @@ does_nothing_when_nothing_was_removed(void **state)
 	(void)state;
 	uint32_t stream;
 	struct store *s = archive_with_two_segments(&stream);
-	uint64_t segments = 7;
-	okay(trim_segments(s, &segments));
-	assert_int_equal(segments, 0);
+	struct trim_result trimmed = { 7, 7 };
+	okay(trim_segments(s, &trimmed));
+	assert_int_equal(trimmed.segments, 0);
+	assert_int_equal(trimmed.records, 0);
 	store_close(&s);
 }
 
