@@ -117,7 +117,7 @@ trim_count(struct archive *a, const struct segment_row *row, uint64_t until_ns, 
 	uint64_t from_ns = row->hidden_until_ns;
 	*records = 0;
 	TRY(archive_open_segment(a, row, &s));
-	enum err e = block_decoder_open(&d);
+	enum err e = block_decoder_open(&d, NULL);
 	const struct block_info *blocks = segment_blocks(s);
 	for (uint32_t i = 0; e == OK && i < segment_totals_of(s)->blocks; i++)
 		if (blocks[i].first_ns >= from_ns && blocks[i].last_ns < until_ns)
