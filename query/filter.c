@@ -342,6 +342,21 @@ filter_is_all(const struct filter *f)
 	return f->all;
 }
 
+enum err
+filter_is_choosy(const struct filter *f, bool *choosy)
+{
+	static const uint16_t usual[] = { 1, 113, 276, 101, 0, 127 }; /* Ethernet, Linux cooked, raw IP, null, radiotap */
+	*choosy = false;
+	for (uint32_t i = 0; i < sizeof usual / sizeof *usual && !*choosy && !f->all; i++) {
+		const struct program *p;
+		enum err e = filter_program(f, usual[i], &p);
+		if (e != OK && e != ERR_USAGE)
+			return e;
+		*choosy = e == ERR_USAGE;
+	}
+	return OK;
+}
+
 const char *
 filter_text(const struct filter *f)
 {

@@ -23,6 +23,8 @@ enum err filter_open(struct filter **out, const char *expression, const struct v
 void     filter_close(struct filter **f);
 
 bool        filter_is_all(const struct filter *f);   /* matches everything */
+/* Whether libpcap refuses it for one of the usual link types (`ether host` on raw IP), so that it may come to filter_refused(). */
+enum err    filter_is_choosy(const struct filter *f, bool *choosy);
 const char *filter_text(const struct filter *f);     /* as normalised, for --explain */
 /* Says in one line what runs where ("columns: flows; index: host 10.0.0.1", "bpf: all rows"), for --explain. */
 const char *filter_plan(const struct filter *f);

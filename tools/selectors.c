@@ -21,8 +21,8 @@ selected_open(struct selected *s, const struct given *g, const char *verb)
 		return e;
 	e = given_archive(&s->archive, g, ARCHIVE_READ);
 	if (e == OK) {
-		struct request r = { streams, n, s->span, s->filter, NULL };
-		e = plan_open(&s->plan, s->archive, &r);
+		s->request = (struct request){ streams, n, s->span, s->filter, NULL };
+		e = plan_open(&s->plan, s->archive, &s->request);
 	}
 	if (e != OK) {
 		selected_close(s);
@@ -140,8 +140,60 @@ warn_of_losses(const struct selected *s)
 	print_ls_gaps(s);
 }
 
+/* --- a filter that is not for what is there --- */
+
+struct refusals {
+	struct selected *selected;
+	struct scan_counts counts;
+	uint64_t told;
+};
+
+static enum err
+pass_over(void *arg, unsigned worker, const struct scan_block *b)
+{
+	(void)arg, (void)worker, (void)b;
+	return OK;
+}
+
+/* Of a block that the index had ruled out it does not matter whether it can be read. */
+static void
+notice_refusal(void *arg, const char *sentence)
+{
+	struct refusals *r = arg;
+	if (r->counts.refused > r->told)
+		selected_notice(r->selected, sentence);
+	r->told = r->counts.refused;
+}
+
+/* The index rules out blocks without a look at their link types. When nothing was found, and the filter is refused for some, looks
+ * at these: so that the answer is the same with and without the index. */
+static enum err
+find_refusals(struct selected *s)
+{
+	const struct plan_counts *c = plan_counts(s->plan);
+	struct refusals r = { .selected = s };
+	struct scan_sink sink = { .deliver = pass_over, .notice = notice_refusal, .arg = &r };
+	struct request request = s->request;
+	struct filter *all = NULL;
+	struct plan *plan = NULL;
+	bool choosy = false;
+	if (c->segments_by_address + c->blocks_by_index > 0)
+		TRY(filter_is_choosy(s->filter, &choosy));
+	if (!choosy)
+		return OK;
+	TRY(filter_open(&all, NULL));
+	request.filter = all;
+	enum err e = plan_open(&plan, s->archive, &request);
+	if (e == OK)
+		e = scan_run(plan, s->filter, s->jobs, &sink, &r.counts);
+	plan_close(&plan);
+	filter_close(&all);
+	s->counts.refused += r.counts.refused;
+	return e;
+}
+
 enum err
-selected_outcome(const struct selected *s, bool found)
+selected_outcome(struct selected *s, bool found)
 {
 	warn_of_losses(s);
 	uint64_t missing = plan_counts(s->plan)->segments_missing;
@@ -150,6 +202,8 @@ selected_outcome(const struct selected *s, bool found)
 		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read: "
 		            "atoll fsck names them",
 		            (unsigned long long)missing, (unsigned long long)s->counts.damaged);
+	if (!found && !s->counts.refused)
+		TRY(find_refusals(s));
 	if (s->counts.refused && !found)
 		return fail(ERR_USAGE, "%s", s->last_notice);
 	if (s->counts.refused)

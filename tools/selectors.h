@@ -21,6 +21,7 @@ struct selected {
 	struct archive *archive;
 	struct filter *filter;
 	struct plan *plan;
+	struct request request;
 	struct span span;
 	unsigned jobs;
 	struct scan_counts counts;
@@ -40,8 +41,9 @@ void     selected_echo(const struct selected *s);
 void     selected_notice(void *arg, const char *sentence);
 void     selected_step(void *arg, uint64_t blocks, uint64_t records);
 /* After the answer: a warning on stderr when something is missing in the range, which the archive never had. Then ERR_PARTIAL
- * with a sentence when something could not be read; ERR_ABSENT when nothing was found; OK. */
-enum err selected_outcome(const struct selected *s, bool found);
+ * with a sentence when something could not be read; ERR_ABSENT when nothing was found, ERR_USAGE when the filter is not for the
+ * link type of what lies there; OK. */
+enum err selected_outcome(struct selected *s, bool found);
 /* "from" and "until" as RFC 3339, null where open. */
 void     selected_json(const struct selected *s, struct json *j);
 /* "gaps": what is missing in the range, by cause. */

@@ -163,6 +163,26 @@ def bad_filters(a):
          "more than 256 terms")
 
 
+def refused_filters():
+    """A filter that is not for the link type of what is there, whatever else it asks of the index: tcpdump refuses it as well."""
+    gen("ether.pcap", "--packets", "3000", "--seed", "11", "--snaplen", "96")
+    found = [p for p in t.whole("ether.pcap") if p.data[12:14] == b"\x08\x00"]
+    bare = [p._replace(data=p.data[14:], wire=p.wire - 14) for p in found]
+    t.write_pcap("bare.pcap", bare, link=101)
+    for name in "ether", "bare":
+        init(name)
+        must(f"imports_{name}", atoll(name, "import", "-q", f"{name}.pcap"))
+    there = ".".join(str(b) for b in bare[0].data[12:16])
+    for text in "ether host 2:0:0:0:0:1", f"ether host 2:0:0:0:0:1 and host {there}", "ether host 2:0:0:0:0:1 and host 203.0.113.77", \
+                "vlan 3 and host 203.0.113.77", "host 203.0.113.77", f"vlan 3 and host {there} and port 65000":
+        for name in "ether", "bare":
+            theirs = run("tcpdump", "--count", "-r", f"{name}.pcap", text)
+            for verb in ["query", "--count"], ["query"], ["export", "--raw", "-o", "none.pcap"]:
+                r = atoll(name, *verb, "-q", "-f", text)
+                same(f"{name}_{verb[0]}{len(verb)}_{text.replace(' ', '_')}", r.code, 2 if theirs.code else 5, r, theirs)
+    must("it_is_said_why", atoll("bare", "query", "-f", "ether host 2:0:0:0:0:1 and host 203.0.113.77"), 2, "not for records of link type RAW")
+
+
 # --- rows ---
 
 TSHARK_FIELDS = ("frame.time_epoch frame.len frame.cap_len eth.src eth.dst ip.version ip.src ip.dst ipv6.src ipv6.dst ip.proto "
@@ -313,6 +333,7 @@ time_ranges(archive, streams)
 relative_times()
 filters(archive)
 bad_filters(archive)
+refused_filters()
 rows(archive)
 plans(archive, streams)
 finish()
