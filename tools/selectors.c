@@ -181,7 +181,7 @@ find_refusals(struct selected *s)
 		TRY(filter_is_choosy(s->filter, &choosy));
 	if (!choosy)
 		return OK;
-	TRY(filter_open(&all, NULL));
+	TRY(filter_open(&all, NULL, NULL));
 	request.filter = all;
 	enum err e = plan_open(&plan, s->archive, &request);
 	if (e == OK)

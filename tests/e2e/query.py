@@ -180,7 +180,8 @@ def refused_filters():
             for verb in ["query", "--count"], ["query"], ["export", "--raw", "-o", "none.pcap"]:
                 r = atoll(name, *verb, "-q", "-f", text)
                 same(f"{name}_{verb[0]}{len(verb)}_{text.replace(' ', '_')}", r.code, 2 if theirs.code else 5, r, theirs)
-    must("it_is_said_why", atoll("bare", "query", "-f", "ether host 2:0:0:0:0:1 and host 203.0.113.77"), 2, "not for records of link type RAW")
+    must("it_is_said_why", atoll("bare", "query", "-f", "ether host 2:0:0:0:0:1 and host 203.0.113.77"), 2,
+         "not for records of link type RAW")
 
 
 # --- rows ---
