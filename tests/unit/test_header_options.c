@@ -129,7 +129,7 @@ each_option_of_tcp_stays_or_becomes_nops(void **state)
 	uint8_t p[BYTES_MAX];
 	for (size_t i = 0; i < sizeof tcp_kinds / sizeof *tcp_kinds; i++) {
 		size_t n = bytes_of(tcp_kinds[i].raw, p);
-		tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, 0);
+		tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, true, 0);
 		becomes(p, n, &tcp_kinds[i]);
 	}
 }
@@ -140,12 +140,12 @@ time_stamps_and_sack_edges_follow_the_rule(void **state)
 	(void)state;
 	uint8_t p[BYTES_MAX];
 	size_t n = bytes_of("1 1 8 a 7*8 8 a 9*8", p);
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_BLANK, 5);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_BLANK, true, 5);
 	becomes(p, n, &(struct kind){ "blank", "1 1 8 a 0*8 1*10" });
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_DROP, 5);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_DROP, true, 5);
 	becomes(p, n, &(struct kind){ "drop", "1*22" });
 	n = bytes_of("5 12 0 0 0 5 ff ff ff ff 0*8", p);
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, 3);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, true, 3);
 	becomes(p, n, &(struct kind){ "shift", "5 12 0 0 0 8 0 0 0 2 0 0 0 3 0 0 0 3" });
 	options_drop(p, n);
 	becomes(p, n, &(struct kind){ "all dropped", "1*18" });
@@ -188,7 +188,7 @@ judged(const uint8_t *raw, size_t n, uint8_t first)
 		assert_non_null(p);
 		memcpy(p, raw, n);
 		if (how < 3) {
-			tcp_options_rewrite(p, n, (enum tcp_timestamps)how, 0);
+			tcp_options_rewrite(p, n, (enum tcp_timestamps)how, true, 0);
 			assert_true(rewritten_tcp(p, n, (enum tcp_timestamps)how));
 		} else if (how == 3) {
 			ip4_options_rewrite(p, n, &marking);
