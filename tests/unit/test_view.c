@@ -42,8 +42,8 @@ preset(const char *name)
 {
 	struct policy p;
 	MUST(policy_load(&p, name, NULL, NULL));
-	strcpy(p.key_dataset.s, "a dataset");
-	strcpy(p.key_recipient.s, "somebody");
+	memcpy(p.key_dataset.s, "a dataset", 10);
+	memcpy(p.key_recipient.s, "somebody", 9);
 	p.link_unknown = POLICY_DROP;
 	return p;
 }
