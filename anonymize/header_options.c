@@ -56,9 +56,9 @@ tcp_known(uint8_t kind, size_t bytes)
 }
 
 void
-tcp_options_rewrite(uint8_t *p, size_t n, enum tcp_timestamps timestamps, uint32_t sack_shift)
+tcp_options_rewrite(uint8_t *p, size_t n, enum tcp_timestamps timestamps, bool sacks, uint32_t sack_shift)
 {
-	uint32_t seen = timestamps == TCP_TIMESTAMPS_DROP ? 1u << TCP_TIMESTAMP : 0;
+	uint32_t seen = (timestamps == TCP_TIMESTAMPS_DROP ? 1u << TCP_TIMESTAMP : 0) | (sacks ? 0 : 1u << TCP_SACK);
 	for (size_t at = 0, bytes; at < n && (bytes = option_bytes(p + at, n - at)) > 0; at += bytes) {
 		uint8_t *option = p + at, kind = option[0];
 		if (kind == OPTION_NOP)
@@ -273,6 +273,7 @@ ip6_extensions_rewrite(uint8_t *p, size_t n, uint8_t first, const struct header_
 		}
 		ip6_header(c.proto, header, bytes, r);
 		c.later_fragment = c.proto == FRAGMENT && load_be16(header + 2) >> 3;
+		c.more_fragments |= c.proto == FRAGMENT && header[3] & 1;
 		c.proto = header[0];
 		c.end += bytes;
 	}

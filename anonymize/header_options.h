@@ -26,9 +26,9 @@ enum tcp_timestamps {
 void options_drop(uint8_t *p, size_t n);
 
 /* n bytes behind the TCP header. The first MSS (RFC 9293), window scale and time stamps (RFC 7323), SACK-permitted and SACK (RFC
- * 2018) stay if they have their length. sack_shift is added to each SACK edge: what was added to the acknowledgements; 0 where
- * the edges are blank. */
-void tcp_options_rewrite(uint8_t *p, size_t n, enum tcp_timestamps timestamps, uint32_t sack_shift);
+ * 2018) stay if they have their length; SACK if sacks says so, too. sack_shift is added to each SACK edge: what was added to the
+ * acknowledgements; 0 where the edges are blank. */
+void tcp_options_rewrite(uint8_t *p, size_t n, enum tcp_timestamps timestamps, bool sacks, uint32_t sack_shift);
 
 /* n bytes behind the IPv4 header. Record route and source routes, time stamp (RFC 791) and router alert 0 (RFC 2113) stay. Routes
  * have their addresses mapped and are zero where none is recorded yet; times of day become 0. */
@@ -38,6 +38,7 @@ struct ip6_chain {
 	size_t  end;            /* of the last header that is whole */
 	uint8_t proto;          /* what follows */
 	bool    later_fragment; /* of a fragment other than the first: no header follows */
+	bool    more_fragments; /* this is not all of the packet */
 	bool    whole;          /* false: an extension header follows that is not; all is zero from end on */
 };
 

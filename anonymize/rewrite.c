@@ -16,6 +16,7 @@ struct addressed {
 	const uint8_t *src, *dst; /* as captured */
 	uint32_t bytes;           /* of an address */
 	uint32_t length;          /* of the transport header and what follows it, as the IP header says */
+	bool     part;            /* more of the packet is in other fragments */
 };
 
 /* Shows a checksum. header: bytes of the transport header, of which in has n bytes and more that it covers, out the shown ones, the
@@ -29,7 +30,7 @@ show_checksum(const struct view *v, const struct addressed *a, uint8_t proto, ui
 	struct sums captured = {
 		.pseudo = proto ? a->captured + rest : 0,
 		.covered = sum_words(in + header, there),
-		.whole = covers == there,
+		.whole = covers == there && !a->part,
 	};
 	struct sums now = { .pseudo = proto ? a->shown + rest : 0 };
 	uint16_t field = load_le16(in + at);
@@ -82,8 +83,9 @@ rewrite_tcp(struct rewrite w, const struct addressed *a, const uint8_t *in, uint
 	memcpy(whole, in, n < 20 ? n : 20);
 	uint16_t sport = load_be16(whole), dport = load_be16(whole + 2);
 	show_ports(v, whole, shown);
-	store_be32(shown + 4, view_seq(load_be32(whole + 4), view_seq_shift(v, a->src, a->dst, a->bytes, sport, dport)));
-	store_be32(shown + 8, view_seq(load_be32(whole + 8), view_seq_shift(v, a->dst, a->src, a->bytes, dport, sport)));
+	uint32_t back_shift = view_seq_shift(v, a->dst, a->src, a->bytes, dport, sport);
+	store_be32(shown + 4, view_seq(v, load_be32(whole + 4), view_seq_shift(v, a->src, a->dst, a->bytes, sport, dport)));
+	store_be32(shown + 8, view_seq(v, load_be32(whole + 8), back_shift));
 	memcpy(shown + 12, whole + 12, 2);
 	store_be16(shown + 14, view_window(v, load_be16(whole + 14)));
 	store_be16(shown + 16, 0);
@@ -95,7 +97,7 @@ rewrite_tcp(struct rewrite w, const struct addressed *a, const uint8_t *in, uint
 	}
 	memcpy(out, shown, 20);
 	memcpy(out + 20, in + 20, header - 20);
-	view_tcp_options(v, out + 20, header - 20, false, load_be32(shown + 8) - load_be32(whole + 8));
+	view_tcp_options(v, out + 20, header - 20, false, back_shift);
 	uint32_t data = a->length > header ? a->length - header : 0, end = header;
 	end += rewrite_payload(w, sport, dport, in + header, n - header < data ? n - header : data, out + header, false);
 	show_checksum(v, a, PROTO_TCP, 16, header, a->length, in, n, out, end);
@@ -200,6 +202,7 @@ rewrite_ip4(struct rewrite w, const uint8_t *in, uint32_t n, uint8_t *out)
 		.dst = in + 16,
 		.bytes = 4,
 		.length = total > header ? total - header : 0,
+		.part = in[6] & 0x20,
 	};
 	return header + rewrite_transport(w, &a, 4, in[9], in + header, n - header, out + header);
 }
@@ -230,6 +233,7 @@ rewrite_ip6(struct rewrite w, const uint8_t *in, uint32_t n, uint8_t *out)
 		.dst = in + 24,
 		.bytes = 16,
 		.length = total > at ? total - at : 0,
+		.part = chain.more_fragments,
 	};
 	return at + rewrite_transport(w, &a, 6, chain.proto, in + at, n - at, out + at);
 }
@@ -248,8 +252,8 @@ rewrite_ip(struct rewrite w, const uint8_t *in, uint32_t n, uint8_t *out)
 static uint32_t
 rewrite_gre(struct rewrite w, const uint8_t *in, uint32_t n, uint8_t *out)
 {
-	if (n < 4 || in[1] & 7)
-		return 0; /* version 1 (RFC 2637) carries PPP */
+	if (n < 4 || in[1] & 7 || in[0] & 0x40)
+		return 0; /* version 1 (RFC 2637) carries PPP; source routes (RFC 1701) are not read */
 	uint32_t bytes = 4u + (in[0] & 0x80 ? 4 : 0) + (in[0] & 0x20 ? 4 : 0) + (in[0] & 0x10 ? 4 : 0);
 	if (bytes > n)
 		return 0;
@@ -459,6 +463,14 @@ rewrite_cooked(const struct view *v, uint32_t length, uint8_t address[8])
 	memset(address + 6, 0, 2);
 }
 
+/* The address families of LINK_NULL, in either byte order, and LINK_LOOP that are IP. */
+static bool
+is_ip_family(const uint8_t p[4])
+{
+	uint32_t family = p[0] | p[1] ? load_le32(p) : load_be32(p);
+	return family == 2 || family == 10 || family == 24 || family == 28 || family == 30;
+}
+
 enum err
 rewrite_link(struct view_thread *t, uint16_t linktype, uint8_t *p, uint32_t n)
 {
@@ -486,6 +498,11 @@ rewrite_link(struct view_thread *t, uint16_t linktype, uint8_t *p, uint32_t n)
 		if (n >= 20)
 			rewrite_cooked(t->view, p[11], p + 12);
 		else
+			memset(p, 0, n);
+		return OK;
+	case LINK_NULL:
+	case LINK_LOOP:
+		if (n != 4 || !is_ip_family(p))
 			memset(p, 0, n);
 		return OK;
 	default:

@@ -36,7 +36,8 @@ bool     rewrite_icmp_has_behind(const struct view_thread *t, unsigned version, 
 uint32_t rewrite_ethernet(struct rewrite w, const uint8_t *in, uint32_t n, uint8_t *out);
 /* ARP and RARP. */
 uint32_t rewrite_arp(struct view_thread *t, const uint8_t *in, uint32_t n, uint8_t *out);
-/* A link header of n bytes, in place, as dissect_link() reads it. ERR_USAGE: a link type that is not understood. */
+/* A link header of n bytes, in place, as dissect_link() reads it; of LINK_NULL and LINK_LOOP a family that is not IP becomes 0.
+ * ERR_USAGE: a link type that is not understood. */
 enum err rewrite_link(struct view_thread *t, uint16_t linktype, uint8_t *p, uint32_t n);
 
 #endif

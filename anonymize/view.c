@@ -205,7 +205,7 @@ view_tcp_options(const struct view *v, uint8_t *p, uint32_t n, bool blank, uint3
 	if (v->policy.tcp_options == POLICY_DROP)
 		options_drop(p, n);
 	else
-		tcp_options_rewrite(p, n, timestamps, shift);
+		tcp_options_rewrite(p, n, timestamps, v->policy.tcp_seq != POLICY_ZERO, shift);
 }
 
 struct ip6_chain

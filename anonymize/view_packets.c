@@ -20,6 +20,13 @@ struct ports {
 	uint16_t src, dst;
 };
 
+/* The same bytes may stand behind headers of several kinds, and mean something else there. */
+struct shown_string {
+	uint32_t generation, at;       /* where in strings */
+	uint16_t kind;                 /* IPv6: first next header; IPv4: IP4_OPTIONS */
+};
+#define IP4_OPTIONS 256u
+
 struct state {
 	struct view_thread thread;
 	uint32_t generation;           /* of the block */
@@ -29,7 +36,7 @@ struct state {
 	uint32_t flow_room;
 	/* Strings as shown, made when first met. */
 	struct arena strings;
-	uint64_t *string_at[2];        /* by number; [0] of IP headers, [1] of TCP headers: generation, and where in strings */
+	struct shown_string *shown[2]; /* by number; [0] of IP headers, [1] of TCP headers */
 	/* Of the conversation whose rows are being walked. */
 	uint32_t conversation, row;
 	struct ticks ticks[2];
@@ -46,9 +53,9 @@ state_open(const void *arg, void **out)
 		return fail(ERR_NOMEM, "out of memory");
 	s->thread.view = v;
 	enum err e = addresses_open(&s->thread.addresses, &v->rules, v->address4, v->address6);
-	s->string_at[0] = calloc(STRINGS_MAX, sizeof *s->string_at[0]);
-	s->string_at[1] = calloc(STRINGS_MAX, sizeof *s->string_at[1]);
-	if (e == OK && (!s->string_at[0] || !s->string_at[1]))
+	s->shown[0] = calloc(STRINGS_MAX, sizeof *s->shown[0]);
+	s->shown[1] = calloc(STRINGS_MAX, sizeof *s->shown[1]);
+	if (e == OK && (!s->shown[0] || !s->shown[1]))
 		e = fail(ERR_NOMEM, "out of memory");
 	if (e == OK)
 		e = arena_init(&s->strings, 2 * (size_t)STRINGS_MAX * (STRING_BYTES_MAX + PACK_SLACK + 64));
@@ -68,8 +75,8 @@ state_close(void *state)
 	free(s->seq_shift);
 	free(s->ports);
 	arena_fini(&s->strings);
-	free(s->string_at[0]);
-	free(s->string_at[1]);
+	free(s->shown[0]);
+	free(s->shown[1]);
 	free(s);
 }
 
@@ -189,13 +196,16 @@ state_dictionary(void *state, struct packet_dictionary *d)
 
 /* --- records --- */
 
-/* The string as it is shown; made once in a block. */
+/* The string as it is shown, as long as the next one is not asked for; made once in a block, if it is always of one kind. */
 static struct packet_string
 show_string(struct state *s, struct packet_string in, const struct flow *f, bool tcp)
 {
-	uint64_t *at = &s->string_at[tcp][in.number];
-	if (*at >> 32 != s->generation) {
-		uint8_t *p = arena_take(&s->strings, in.n + PACK_SLACK); /* there is room for all that a block can have */
+	struct shown_string *x = &s->shown[tcp][in.number];
+	uint16_t kind = f->net == NET_IP4 ? IP4_OPTIONS : f->first_proto;
+	bool known = x->generation == s->generation;
+	if (!known || (x->kind != kind && !tcp)) {
+		/* There is room for all that a block can have. */
+		uint8_t *p = known ? s->strings.base + x->at : arena_take(&s->strings, in.n + PACK_SLACK);
 		memcpy(p, in.p, in.n);
 		if (tcp)
 			view_tcp_options(s->thread.view, p + 1, in.n - 1, true, 0);
@@ -203,9 +213,9 @@ show_string(struct state *s, struct packet_string in, const struct flow *f, bool
 			view_ip4_options(&s->thread, p, in.n);
 		else
 			(void)view_ip6_extensions(&s->thread, p, in.n, f->first_proto);
-		*at = (uint64_t)s->generation << 32 | (uint32_t)(p - s->strings.base);
+		*x = (struct shown_string){ s->generation, (uint32_t)(p - s->strings.base), kind };
 	}
-	return (struct packet_string){ s->strings.base + (uint32_t)*at, in.n, in.number };
+	return (struct packet_string){ s->strings.base + x->at, in.n, in.number };
 }
 
 /* The number of a tick of this value; one more when it is a new one. */
@@ -246,8 +256,9 @@ static void
 show_tcp(struct state *s, uint32_t flow_number, const struct flow *flow, struct packet_fields *f)
 {
 	const struct view *v = s->thread.view;
-	f->seq = view_seq(f->seq, s->seq_shift[flow_number]);
-	f->ack = view_seq(f->ack, s->seq_shift[flow_number ^ 1]);
+	f->seq = view_seq(v, f->seq, s->seq_shift[flow_number]);
+	f->ack = view_seq(v, f->ack, s->seq_shift[flow_number ^ 1]);
+	f->sack_base += s->seq_shift[flow_number ^ 1]; /* of an acknowledgement that is 0, too */
 	f->win = view_window(v, f->win);
 	f->urg = view_urgent(v, f->urg);
 	f->tcp_string = show_string(s, f->tcp_string, flow, true);
@@ -306,7 +317,6 @@ static uint32_t
 state_raw(void *state, const struct link *link, const uint8_t *in, uint32_t n, uint8_t *out)
 {
 	struct state *s = state;
-	uint32_t family;
 	switch (link->linktype) {
 	case LINK_ETHERNET:
 	case LINK_SLL:
@@ -316,9 +326,7 @@ state_raw(void *state, const struct link *link, const uint8_t *in, uint32_t n, u
 		return link->ethertype == ETHER_ARP || link->ethertype == ETHER_RARP ? rewrite_arp(&s->thread, in, n, out) : 0;
 	case LINK_NULL:
 	case LINK_LOOP:
-		family = link->len < 4 ? 0 : link->bytes[3] | link->bytes[0]; /* either byte order */
-		return family == 2 || family == 10 || family == 24 || family == 28 || family == 30
-		               ? rewrite_ip(rewrite_from(s), in, n, out) : 0;
+		return link->len == 4 && load_be32(link->bytes) ? rewrite_ip(rewrite_from(s), in, n, out) : 0;
 	default:
 		return dissect_knows(link->linktype) ? rewrite_ip(rewrite_from(s), in, n, out) : 0;
 	}

@@ -165,12 +165,16 @@ view_seq_shift(const struct view *v, const uint8_t *src, const uint8_t *dst, uin
 }
 
 /* 0 is what stands there when there is none (an acknowledgement in a SYN): moved, it would tell the shift. */
-static inline uint32_t view_seq(uint32_t seq, uint32_t shift) { return seq ? seq + shift : 0; }
+static inline uint32_t
+view_seq(const struct view *v, uint32_t seq, uint32_t shift)
+{
+	return seq && v->policy.tcp_seq != POLICY_ZERO ? seq + shift : 0;
+}
 
 /* --- options and extension headers, in place --- */
 
 void view_ip4_options(struct view_thread *t, uint8_t *p, uint32_t n);
-/* The options of a TCP header. shift: what was added to acknowledgements, 0 where SACK edges and time stamps are blank. */
+/* The options of a TCP header. shift: that of acknowledgements, 0 where SACK edges and time stamps are blank. */
 void view_tcp_options(const struct view *v, uint8_t *p, uint32_t n, bool blank, uint32_t shift);
 struct ip6_chain view_ip6_extensions(struct view_thread *t, uint8_t *p, uint32_t n, uint8_t first);
 

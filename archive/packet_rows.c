@@ -302,7 +302,7 @@ walk_tcp(struct walk *w, struct packet_fields *f, struct side *s, const struct s
 		f->ack = (s->seen ? s->ack : o->next_seq) + unzigzag(TAKE(w, ACK, 4));
 		break;
 	}
-	s->ack = f->ack;
+	s->ack = f->sack_base = f->ack;
 	if (SHAPE_GET(word, WIN))
 		s->win += (uint16_t)TAKE(w, WIN, 2);
 	f->win = s->win;
@@ -439,16 +439,6 @@ decode_columns(struct packet_decoder *d, uint32_t c)
 	return OK;
 }
 
-/* How many bytes a view shows behind headers is known once they are shown: wants BATCH_BYTES. */
-static enum err
-view_lengths(struct packet_decoder *d, uint32_t c)
-{
-	const uint8_t *p;
-	for (uint32_t row = d->start[c]; row < d->start[c + 1]; row++)
-		TRY(packet_row_bytes(d, row, &p, &d->cap_len[row]));
-	return OK;
-}
-
 /* --- frames --- */
 
 /* memcpy() for the short pieces of a header: up to 15 bytes more are read and written (streams and image have that room; what
@@ -546,7 +536,7 @@ build_tcp(const struct walk *w, const struct packet_fields *f, uint8_t *tcp)
 	}
 	uint32_t edges = 2 * SHAPE_GET(f->word, SACKS), room = f->options.sack_at ? 2u * f->options.sack_blocks : 0;
 	for (uint32_t i = 0; i < edges && i < room; i++)
-		store_be32(tcp + f->options.sack_at + 4 * i, f->ack + take(w->d, STREAM_SACK0, 4, f->sack_at + i));
+		store_be32(tcp + f->options.sack_at + 4 * i, f->sack_base + take(w->d, STREAM_SACK0, 4, f->sack_at + i));
 }
 
 static void
@@ -630,6 +620,23 @@ build_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip,
 
 /* --- frames of a view --- */
 
+/* Whether more of the packet is in other fragments: its transport's checksum covers that, too. */
+static bool
+more_fragments(const struct flow *flow, const struct packet_fields *f)
+{
+	uint8_t next = flow->first_proto;
+	if (flow->net == NET_IP4)
+		return f->frag & 0x2000;
+	for (uint32_t at = 0; at < f->ip_string.n;) {
+		const uint8_t *header = f->ip_string.p + at;
+		if (next == PROTO_FRAGMENT)
+			return header[3] & 1;
+		at += next == PROTO_AUTH ? (header[1] + 2u) * 4 : (header[1] + 1u) * 8;
+		next = header[0];
+	}
+	return false;
+}
+
 /* As build_checksum(), of a view. headers: the sum of the transport header as captured but for ports; in: the n captured bytes
  * behind it, of which `shown` are shown. */
 static void
@@ -640,6 +647,7 @@ view_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip, 
 	uint8_t proto;
 	if (!find_checksum(w, f, &at, &length, &proto))
 		return;
+	const struct flow *flow = &w->flow[f->dir];
 	const struct view_change *change = &w->d->changes[2 * w->c + f->dir];
 	uint32_t covers = length > header ? length - header : 0, there = covers < n ? covers : n;
 	struct sums now = { .pseudo = proto ? pseudo_sum(w, ip, length, proto) : 0 };
@@ -647,7 +655,7 @@ view_checksum(struct walk *w, const struct packet_fields *f, const uint8_t *ip, 
 	struct sums before = {
 		.pseudo = now.pseudo + (proto ? change->addresses : 0),
 		.covered = sum_words(in, there),
-		.whole = covers <= n,
+		.whole = covers <= n && !more_fragments(flow, f),
 	};
 	before.headers = before.pseudo + headers + change->ports;
 	now.covered = shown ? sum_shown(in, there, l4 + header, shown) : before.covered;
@@ -731,6 +739,17 @@ build_conversation(struct packet_decoder *d, uint32_t c)
 	return OK;
 }
 
+/* How many bytes a view shows behind headers is known once they are shown: wants BATCH_BYTES. */
+static enum err
+view_lengths(struct packet_decoder *d, uint32_t c)
+{
+	uint32_t first = d->start[c];
+	if (d->image_at[first] == NOT_BUILT)
+		TRY(build_conversation(d, c));
+	memcpy(d->cap_len + first, d->image_len + first, (d->start[c + 1] - first) * sizeof *d->cap_len);
+	return OK;
+}
+
 enum err
 packet_row_bytes(struct packet_decoder *d, uint32_t row, const uint8_t **bytes, uint32_t *n)
 {
@@ -803,18 +822,19 @@ begin_fields(struct packet_decoder *d, bool with_sums)
 	return need_uses(d, with_sums);
 }
 
-/* sel: NULL for all. */
+/* sel: NULL for all. All of them are decoded at once: with_lengths when cap_len is asked for, or was. */
 static enum err
 decode_fields(struct packet_decoder *d, const struct selection *sel, bool with_lengths)
 {
 	struct batch *b = &d->batch;
 	TRY(take_columns(d));
-	for (uint32_t c = 0; c < b->conversations; c++)
-		if (!sel || sel->conversation[c])
-			TRY(decode_columns(d, c));
-	for (uint32_t c = 0; with_lengths && d->view && c < b->conversations; c++)
-		if (d->behind[c] || d->flows[2 * c].net == NET_RAW)
+	for (uint32_t c = 0; c < b->conversations; c++) {
+		if (sel && !sel->conversation[c])
+			continue;
+		TRY(decode_columns(d, c));
+		if (with_lengths && d->view && (d->behind[c] || d->flows[2 * c].net == NET_RAW))
 			TRY(view_lengths(d, c));
+	}
 	b->cap_len = d->cap_len;
 	b->tos = d->tos;
 	b->ttl = d->ttl;
@@ -833,7 +853,7 @@ packet_rows_begin(struct packet_decoder *d, unsigned columns)
 	if (columns & ROW_COLUMNS)
 		TRY(begin_fields(d, columns & BATCH_BYTES));
 	TRY(begin_frames(d, columns & BATCH_BYTES));
-	return columns & FIELD_COLUMNS ? decode_fields(d, NULL, columns & BATCH_CAP_LEN) : OK;
+	return columns & FIELD_COLUMNS ? decode_fields(d, NULL, (columns | d->columns) & BATCH_CAP_LEN) : OK;
 }
 
 enum err
@@ -841,5 +861,5 @@ packet_rows_select(struct packet_decoder *d, const struct selection *sel)
 {
 	TRY(begin_fields(d, false));
 	TRY(check_raw(d));
-	return decode_fields(d, sel, false);
+	return decode_fields(d, sel, d->columns & BATCH_CAP_LEN);
 }

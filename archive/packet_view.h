@@ -77,7 +77,8 @@ struct packet_fields {
 	uint16_t ip_id, frag, ip_sum;
 	uint8_t tos, ttl, tcp_flags;
 	uint32_t payload_bytes; /* of IP */
-	uint32_t seq, ack, tsval, tsecr; /* SACK edges are kept relative to ack */
+	uint32_t seq, ack, tsval, tsecr;
+	uint32_t sack_base;     /* SACK edges are kept relative to it */
 	uint32_t rest;          /* ICMP: bytes 4 to 7; SCTP: verification tag */
 	uint16_t win, urg, udp_len;
 	uint32_t sack_at;

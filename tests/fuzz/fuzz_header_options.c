@@ -22,13 +22,13 @@ static void
 tcp(const uint8_t *raw, size_t n, enum tcp_timestamps timestamps)
 {
 	uint8_t *p = copy(raw, n), *again;
-	tcp_options_rewrite(p, n, timestamps, 0);
+	tcp_options_rewrite(p, n, timestamps, true, 0);
 	again = copy(p, n);
-	tcp_options_rewrite(again, n, timestamps, 0);
+	tcp_options_rewrite(again, n, timestamps, true, 0);
 	if (!rewritten_tcp(p, n, timestamps) || memcmp(p, again, n) != 0)
 		abort();
-	tcp_options_rewrite(again, n, timestamps, 77);
-	tcp_options_rewrite(again, n, timestamps, (uint32_t)-77);
+	tcp_options_rewrite(again, n, timestamps, true, 77);
+	tcp_options_rewrite(again, n, timestamps, true, (uint32_t)-77);
 	if (memcmp(p, again, n) != 0)
 		abort();
 	free(p);

@@ -56,7 +56,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static struct trip *trip;
 	static struct frames *frames;
-	if (!trip && (trip_open(&trip) != OK || frames_open(&frames, 1 << 20) != OK))
+	if (!trip && (trip_open(&trip, NULL) != OK || frames_open(&frames, 1 << 20) != OK))
 		abort();
 	if (n < 1)
 		return 0;

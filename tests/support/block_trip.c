@@ -61,7 +61,7 @@ trip_scratch(char path[PATH_BYTES], const char *name)
 }
 
 enum err
-trip_open(struct trip **out)
+trip_open(struct trip **out, const struct packet_view *view)
 {
 	struct trip *t = calloc(1, sizeof *t);
 	if (!t)
@@ -69,13 +69,13 @@ trip_open(struct trip **out)
 	trip_scratch(t->path, "trip.seg");
 	enum err e = block_encoder_open(&t->encoder);
 	if (e == OK)
-		e = block_decoder_open(&t->decoder, NULL);
+		e = block_decoder_open(&t->decoder, view);
 	if (e == OK)
-		e = block_decoder_open(&t->piecewise, NULL);
+		e = block_decoder_open(&t->piecewise, view);
 	if (e == OK)
 		e = block_examiner_open(&t->examiner);
 	if (e == OK)
-		e = block_decoder_open(&t->selective, NULL);
+		e = block_decoder_open(&t->selective, view);
 	if (e != OK)
 		trip_close(&t);
 	*out = t;
@@ -145,7 +145,7 @@ compare_columns(const struct batch *b, uint32_t row, const struct flow *f, uint3
 {
 	unsigned flags = (x->fragment ? FLOW_FRAGMENT : 0) | (x->extensions ? FLOW_EXTENSIONS : 0);
 	if (f->net != x->net || f->transport != x->transport || f->proto != x->proto || f->first_proto != x->first_proto ||
-	    f->flags != flags)
+	    (f->flags & ~FLOW_HIDDEN) != flags)
 		return wrong("record %u: net %u, transport %u, proto %u, first %u, flags %u; plainly %u %u %u %u %u", number,
 		             f->net, f->transport, f->proto, f->first_proto, f->flags, x->net, x->transport, x->proto,
 		             x->first_proto, flags);
@@ -580,4 +580,46 @@ trip_run(struct trip *t, const struct frames *in, bool headers_only)
 	SAY(load_selected(t, b));
 	WANT(segment_check_block(t->segment, 0, t->decoder));
 	return NULL;
+}
+
+/* --- of a view --- */
+
+static const char *
+collect(const struct batch *b, struct frames *shown)
+{
+	frames_reset(shown);
+	for (uint32_t i = 0; i < b->count; i++) {
+		const uint8_t *p;
+		uint32_t n, row = b->row_of[i];
+		WANT(batch_bytes(b, row, &p, &n));
+		if (n > shown->room_bytes - shown->used_bytes)
+			return wrong("record %u: no room for what is shown", i);
+		const struct link *l = batch_link(b, row);
+		shown->v[shown->count++] = (struct frame){
+			.ts_ns = b->time[i],
+			.wire_len = b->wire_len[row],
+			.cap_len = n,
+			.at = shown->used_bytes,
+			.linktype = l->linktype,
+			.iface = l->iface,
+		};
+		memcpy(shown->bytes + shown->used_bytes, p, n);
+		shown->used_bytes += n;
+	}
+	return NULL;
+}
+
+const char *
+trip_view(struct trip *t, const struct frames *in, struct frames *shown)
+{
+	struct block block;
+	const struct batch *b = NULL;
+	WANT(block_encode(t->encoder, in, false, &block));
+	block_seal(t->encoder, &block, block_key);
+	SAY(write_segment(t, &block));
+	WANT(segment_load(t->segment, 0, t->decoder, BATCH_ALL, &b, NULL));
+	SAY(collect(b, shown));
+	SAY(trip_compare(shown, false, b));
+	SAY(load_piecewise(t, b));
+	return load_selected(t, b);
 }

@@ -10,14 +10,18 @@
 #include "archive/frames.h"
 #include "archive/segment.h"
 
+struct packet_view;
 struct trip;
 
-/* Buffers, and a scratch file (in memory where the system has /dev/shm). */
-enum err trip_open(struct trip **out);
+/* Buffers, and a scratch file (in memory where the system has /dev/shm). view: for trip_view(), borrowed; NULL: for trip_run(). */
+enum err trip_open(struct trip **out, const struct packet_view *view);
 void     trip_close(struct trip **t);
 
 /* One block. NULL: all was as it should be; otherwise what was not, valid until the next call. */
 const char *trip_run(struct trip *t, const struct frames *in, bool headers_only);
+/* One block through the view: shown becomes the frames that come out, in capture order; their bytes, read plainly, agree with all
+ * columns of the view's batch, and so does what is loaded piece by piece or for a selection. */
+const char *trip_view(struct trip *t, const struct frames *in, struct frames *shown);
 /* The stored bytes of the last segment file. */
 uint64_t    trip_stored_bytes(const struct trip *t);
 

@@ -19,7 +19,7 @@ static int
 open_all(void **state)
 {
 	(void)state;
-	return trip_open(&trip) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
+	return trip_open(&trip, NULL) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
 }
 
 static int

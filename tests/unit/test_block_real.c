@@ -30,7 +30,7 @@ open_all(void **state)
 {
 	(void)state;
 	scratch_make(scratch);
-	return trip_open(&trip) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
+	return trip_open(&trip, NULL) != OK || frames_open(&frames, BLOCK_BYTES_MAX) != OK;
 }
 
 static int

@@ -76,39 +76,40 @@ static const struct kind ip4_kinds[] = {
 };
 
 static const struct { uint8_t first; struct kind kind; struct ip6_chain told; } ip6_kinds[] = {
-	{ 6, { "7*8", "7*8" }, { 0, 6, false, true } },
-	{ 0, { "6 0 5 2 0 0 1 0 7*3", "6 0 5 2 0 0 1 0 7*3" }, { 8, 6, false, true } },
-	{ 60, { "6 0 1 4 7*4", "6 0 1 4 0*4" }, { 8, 6, false, true } },
-	{ 60, { "6 0 4 1 9 1 1 7", "6 0 4 1 9 1 1 0" }, { 8, 6, false, true } },
-	{ 0, { "3a 0 c2 4 0 1 0 0", "3a 0 c2 4 0 1 0 0" }, { 8, 58, false, true } },
-	{ 0, { "3a 0 c2 4 0 0 ff ff", "3a 0 1 4 0*4" }, { 8, 58, false, true } },
-	{ 60, { "3a 0 c2 4 0 1 0 0", "3a 0 1 4 0*4" }, { 8, 58, false, true } },
-	{ 60, { "3b 2 1 2 0 0 c9 10 7*16", "3b 2 1 2 0 0 c9 10 e6*16" }, { 24, 59, false, true } },
-	{ 60, { "3b 2 1 2 0 0 c9 f 7*15 0", "3b 2 1 2 0 0 1 f 0*16" }, { 24, 59, false, true } },
-	{ 60, { "3b 0 63 4 7*4", "3b 0 1 4 0*4" }, { 8, 59, false, true } },
-	{ 60, { "3b 0 0 0 0 5 7 7", "3b 0 0 0 0 1 1 0" }, { 8, 59, false, true } }, /* longer than what is left */
-	{ 60, { "3b 0 0 0 0 0 0 7", "3b 0 0 0 0 0 0 0" }, { 8, 59, false, true } }, /* no length */
-	{ 43, { "6 4 0 2 7*4 8*16 9*16", "6 4 0 2 0*4 e6*32" }, { 40, 6, false, true } },
-	{ 43, { "6 4 0 3 7*4 8*32", "6 4 0 0*37" }, { 40, 6, false, true } },       /* more left than there are */
-	{ 43, { "6 3 0 1 7*4 8*24", "6 3 0 0*29" }, { 32, 6, false, true } },       /* half an address */
-	{ 43, { "6 0 0 0 7*4", "6 0 0 0 0*4" }, { 8, 6, false, true } },
-	{ 43, { "6 2 2 1 7*4 8*16", "6 2 2 1 0*4 e6*16" }, { 24, 6, false, true } },
-	{ 43, { "6 2 2 2 7*4 8*16", "6 2 2 0*21" }, { 24, 6, false, true } },
-	{ 43, { "6 4 4 1 1 7 7 7 8*16 9*16", "6 4 4 1 1 0 0 0 e6*32" }, { 40, 6, false, true } },
-	{ 43, { "6 5 4 2 1 7 7 7 8*32 5 6 7*6", "6 5 4 2 1 0 0 0 e6*32 0*8" }, { 48, 6, false, true } }, /* with a TLV */
-	{ 43, { "6 4 4 1 2 7 7 7 8*32", "6 4 4 0*37" }, { 40, 6, false, true } },   /* three segments in two */
-	{ 43, { "6 4 4 3 1 7 7 7 8*32", "6 4 4 0*37" }, { 40, 6, false, true } },
-	{ 43, { "6 2 3 1 7*4 8*16", "6 2 3 0*21" }, { 24, 6, false, true } },       /* RPL's compressed addresses */
-	{ 44, { "11 7 0 1 7*4 9*4", "11 0 0 1 f1*4 9*4" }, { 8, 17, false, true } },
-	{ 44, { "0 7 ff ff 7*4 9*4", "0 0 ff f9 f1*4 9*4" }, { 8, 0, true, true } }, /* nothing follows a later fragment */
-	{ 51, { "6 4 7*22 9", "6 4 0*22 9" }, { 24, 6, false, true } },
-	{ 51, { "6 0 7*6 9*4", "6 0 0*6 9*4" }, { 8, 6, false, true } },
-	{ 135, { "3b 1 5 7 1 2 7*10", "3b 1 5 0*13" }, { 16, 59, false, true } },
-	{ 0, { "3c 0 1 4 7*4 2c 0 1 4 7*4 6 0 0 0 7*4 9*20", "3c 0 1 4 0*4 2c 0 1 4 0*4 6 0 0 0 f1*4 9*20" }, { 24, 6, false, true } },
-	{ 0, { "2b 0 1 4 7*4 6 2 7*14", "2b 0 1 4 0*4 0*16" }, { 8, 43, false, false } }, /* cut */
-	{ 0, { "7*7", "0*7" }, { 0, 0, false, false } },
-	{ 0, { "", "" }, { 0, 0, false, false } },
-	{ 132, { "", "" }, { 0, 132, false, true } },
+	{ 6, { "7*8", "7*8" }, { 0, 6, false, false, true } },
+	{ 0, { "6 0 5 2 0 0 1 0 7*3", "6 0 5 2 0 0 1 0 7*3" }, { 8, 6, false, false, true } },
+	{ 60, { "6 0 1 4 7*4", "6 0 1 4 0*4" }, { 8, 6, false, false, true } },
+	{ 60, { "6 0 4 1 9 1 1 7", "6 0 4 1 9 1 1 0" }, { 8, 6, false, false, true } },
+	{ 0, { "3a 0 c2 4 0 1 0 0", "3a 0 c2 4 0 1 0 0" }, { 8, 58, false, false, true } },
+	{ 0, { "3a 0 c2 4 0 0 ff ff", "3a 0 1 4 0*4" }, { 8, 58, false, false, true } },
+	{ 60, { "3a 0 c2 4 0 1 0 0", "3a 0 1 4 0*4" }, { 8, 58, false, false, true } },
+	{ 60, { "3b 2 1 2 0 0 c9 10 7*16", "3b 2 1 2 0 0 c9 10 e6*16" }, { 24, 59, false, false, true } },
+	{ 60, { "3b 2 1 2 0 0 c9 f 7*15 0", "3b 2 1 2 0 0 1 f 0*16" }, { 24, 59, false, false, true } },
+	{ 60, { "3b 0 63 4 7*4", "3b 0 1 4 0*4" }, { 8, 59, false, false, true } },
+	{ 60, { "3b 0 0 0 0 5 7 7", "3b 0 0 0 0 1 1 0" }, { 8, 59, false, false, true } }, /* longer than what is left */
+	{ 60, { "3b 0 0 0 0 0 0 7", "3b 0 0 0 0 0 0 0" }, { 8, 59, false, false, true } }, /* no length */
+	{ 43, { "6 4 0 2 7*4 8*16 9*16", "6 4 0 2 0*4 e6*32" }, { 40, 6, false, false, true } },
+	{ 43, { "6 4 0 3 7*4 8*32", "6 4 0 0*37" }, { 40, 6, false, false, true } },       /* more left than there are */
+	{ 43, { "6 3 0 1 7*4 8*24", "6 3 0 0*29" }, { 32, 6, false, false, true } },       /* half an address */
+	{ 43, { "6 0 0 0 7*4", "6 0 0 0 0*4" }, { 8, 6, false, false, true } },
+	{ 43, { "6 2 2 1 7*4 8*16", "6 2 2 1 0*4 e6*16" }, { 24, 6, false, false, true } },
+	{ 43, { "6 2 2 2 7*4 8*16", "6 2 2 0*21" }, { 24, 6, false, false, true } },
+	{ 43, { "6 4 4 1 1 7 7 7 8*16 9*16", "6 4 4 1 1 0 0 0 e6*32" }, { 40, 6, false, false, true } },
+	{ 43, { "6 5 4 2 1 7 7 7 8*32 5 6 7*6", "6 5 4 2 1 0 0 0 e6*32 0*8" }, { 48, 6, false, false, true } }, /* with a TLV */
+	{ 43, { "6 4 4 1 2 7 7 7 8*32", "6 4 4 0*37" }, { 40, 6, false, false, true } },   /* three segments in two */
+	{ 43, { "6 4 4 3 1 7 7 7 8*32", "6 4 4 0*37" }, { 40, 6, false, false, true } },
+	{ 43, { "6 2 3 1 7*4 8*16", "6 2 3 0*21" }, { 24, 6, false, false, true } },       /* RPL's compressed addresses */
+	{ 44, { "11 7 0 1 7*4 9*4", "11 0 0 1 f1*4 9*4" }, { 8, 17, false, true, true } },
+	{ 44, { "0 7 ff ff 7*4 9*4", "0 0 ff f9 f1*4 9*4" }, { 8, 0, true, true, true } }, /* nothing follows a later fragment */
+	{ 51, { "6 4 7*22 9", "6 4 0*22 9" }, { 24, 6, false, false, true } },
+	{ 51, { "6 0 7*6 9*4", "6 0 0*6 9*4" }, { 8, 6, false, false, true } },
+	{ 135, { "3b 1 5 7 1 2 7*10", "3b 1 5 0*13" }, { 16, 59, false, false, true } },
+	{ 0, { "3c 0 1 4 7*4 2c 0 1 4 7*4 6 0 0 0 7*4 9*20", "3c 0 1 4 0*4 2c 0 1 4 0*4 6 0 0 0 f1*4 9*20" },
+	  { 24, 6, false, false, true } },
+	{ 0, { "2b 0 1 4 7*4 6 2 7*14", "2b 0 1 4 0*4 0*16" }, { 8, 43, false, false, false } }, /* cut */
+	{ 0, { "7*7", "0*7" }, { 0, 0, false, false, false } },
+	{ 0, { "", "" }, { 0, 0, false, false, false } },
+	{ 132, { "", "" }, { 0, 132, false, false, true } },
 };
 
 static void
@@ -129,7 +130,7 @@ each_option_of_tcp_stays_or_becomes_nops(void **state)
 	uint8_t p[BYTES_MAX];
 	for (size_t i = 0; i < sizeof tcp_kinds / sizeof *tcp_kinds; i++) {
 		size_t n = bytes_of(tcp_kinds[i].raw, p);
-		tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, 0);
+		tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, true, 0);
 		becomes(p, n, &tcp_kinds[i]);
 	}
 }
@@ -140,12 +141,12 @@ time_stamps_and_sack_edges_follow_the_rule(void **state)
 	(void)state;
 	uint8_t p[BYTES_MAX];
 	size_t n = bytes_of("1 1 8 a 7*8 8 a 9*8", p);
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_BLANK, 5);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_BLANK, true, 5);
 	becomes(p, n, &(struct kind){ "blank", "1 1 8 a 0*8 1*10" });
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_DROP, 5);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_DROP, true, 5);
 	becomes(p, n, &(struct kind){ "drop", "1*22" });
 	n = bytes_of("5 12 0 0 0 5 ff ff ff ff 0*8", p);
-	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, 3);
+	tcp_options_rewrite(p, n, TCP_TIMESTAMPS_KEEP, true, 3);
 	becomes(p, n, &(struct kind){ "shift", "5 12 0 0 0 8 0 0 0 2 0 0 0 3 0 0 0 3" });
 	options_drop(p, n);
 	becomes(p, n, &(struct kind){ "all dropped", "1*18" });
@@ -175,6 +176,7 @@ each_extension_header_keeps_its_frame(void **state)
 		assert_int_equal(c.end, ip6_kinds[i].told.end);
 		assert_int_equal(c.proto, ip6_kinds[i].told.proto);
 		assert_int_equal(c.later_fragment, ip6_kinds[i].told.later_fragment);
+		assert_int_equal(c.more_fragments, ip6_kinds[i].told.more_fragments);
 		assert_int_equal(c.whole, ip6_kinds[i].told.whole);
 	}
 }
@@ -188,7 +190,7 @@ judged(const uint8_t *raw, size_t n, uint8_t first)
 		assert_non_null(p);
 		memcpy(p, raw, n);
 		if (how < 3) {
-			tcp_options_rewrite(p, n, (enum tcp_timestamps)how, 0);
+			tcp_options_rewrite(p, n, (enum tcp_timestamps)how, true, 0);
 			assert_true(rewritten_tcp(p, n, (enum tcp_timestamps)how));
 		} else if (how == 3) {
 			ip4_options_rewrite(p, n, &marking);
