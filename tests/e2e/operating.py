@@ -2,7 +2,6 @@
 """An operator's first five minutes: serve, enroll, a collector that pushes a trace, monitors, /metrics, revoke; each as typed."""
 # also: sanitized
 import json
-import socket
 import sys
 import time
 import urllib.error
@@ -12,12 +11,6 @@ sys.dont_write_bytecode = True
 from kit.results import *    # noqa: E402,F403
 
 COLLECT = os.path.join(os.path.dirname(ATOLL), "atoll-collect")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def until(seconds, what):

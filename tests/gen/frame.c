@@ -206,7 +206,8 @@ copy_payload(uint8_t *p, const struct packet *q, uint32_t from, uint32_t n, uint
 	uint32_t head = from < q->head_len ? q->head_len - from : 0;
 	if (head > n)
 		head = n;
-	memcpy(p, q->head + from, head);
+	if (head > 0) /* later fragments have none of it */
+		memcpy(p, q->head + from, head);
 	if (n > head)
 		memcpy(p + head, pattern + q->pattern_at + (from + head - q->head_len), n - head);
 }

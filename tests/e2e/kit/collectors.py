@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 
-from kit.results import ATOLL, OUT, run
+from kit.results import ATOLL, OUT, free_port, run
 
 COLLECT = os.environ.get("COLLECT") or os.path.join(os.path.dirname(ATOLL), "atoll-collect")
 os.environ.pop("ATOLL_COLLECT", None)
@@ -13,9 +13,7 @@ class Sink:
     """With the same seed it has the same keys, and with the same port a collector finds it again."""
 
     def __init__(self, *options, port=None, seed="x"):
-        env = dict(os.environ, SINK_SEED=seed)
-        if port:
-            env["SINK_PORT"] = str(port)
+        env = dict(os.environ, SINK_SEED=seed, SINK_PORT=str(port or free_port()))
         self.child = subprocess.Popen([os.path.join(OUT, "sink"), *map(str, options)], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, env=env, text=True)
         port_text, self.code = self.child.stdout.readline().split()

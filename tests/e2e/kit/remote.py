@@ -15,7 +15,7 @@ import time
 from collections import Counter
 
 from kit import traces as t
-from kit.results import ATOLL, OUT, SHIM, gen, run
+from kit.results import ATOLL, OUT, SHIM, free_port, gen, run
 
 COLLECT = os.environ.get("COLLECT") or os.path.join(OUT, "atoll-collect")
 ROOT = os.geteuid() == 0
@@ -28,12 +28,6 @@ sites = []
 
 class Trouble(Exception):
     """Something that should have worked did not; the words are for the reason of the failed test."""
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_until(condition, seconds, pause=0.01):

@@ -5,9 +5,11 @@ A script works in a scratch folder (the runner's, or one of its own that is remo
 """
 import atexit
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -145,6 +147,18 @@ def run(*command, stdin=None, env=None, timeout=120, cwd=None, address_space=Non
             with open("peak.txt", encoding="ascii") as f:
                 rss = int(f.read()) * 1024
         return Run(code, out.read(), err.read().decode("utf-8", "replace"), rss)
+
+
+def free_port():
+    """One below those that outgoing connections get: it is still free after a restart of who listens there."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass  # taken
 
 
 def start(*command, env=None, **more):
