@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "index/fsck.h"
 #include "index/rebuild.h"
 #include "tests/support/make_archive.h"
@@ -15,14 +16,16 @@
 
 #define SECOND 1000000000ull
 
-static char dir[PATH_BYTES];
+static char top[PATH_BYTES], dir[PATH_BYTES]; /* the archive's */
 static const uint8_t fingerprint[FINGERPRINT_BYTES] = "what was imported..............";
 
 static int
 begin(void **state)
 {
 	(void)state;
-	scratch_make(dir);
+	scratch_make(top);
+	if (io_path(dir, top, "a") != OK)
+		return -1;
 	return archive_init(dir, NULL) == OK ? 0 : -1;
 }
 
@@ -30,7 +33,7 @@ static int
 end(void **state)
 {
 	(void)state;
-	scratch_remove(dir);
+	scratch_remove(top);
 	return 0;
 }
 
@@ -38,6 +41,14 @@ static void
 at(char path[2 * PATH_BYTES], const char *name)
 {
 	if (snprintf(path, 2 * PATH_BYTES, "%s/%s", dir, name) >= 2 * PATH_BYTES)
+		abort();
+}
+
+/* Not in the archive. */
+static void
+beside(char path[2 * PATH_BYTES], const char *name)
+{
+	if (snprintf(path, 2 * PATH_BYTES, "%s/%s", top, name) >= 2 * PATH_BYTES)
 		abort();
 }
 
@@ -157,16 +168,20 @@ init_makes_an_archive_only_where_there_is_nothing(void **state)
 	assert_int_equal(archive_init(dir, NULL), ERR_EXISTS);
 	assert_non_null(strstr(err_text(), "already an archive"));
 	at(path, "segments");
-	assert_int_equal(archive_init(path, NULL), OK); /* an empty folder is fine */
-	at(path, "other");
+	assert_int_equal(archive_init(path, NULL), ERR_USAGE);
+	assert_non_null(strstr(err_text(), "lies in the archive"));
+	beside(path, "empty");
 	assert_int_equal(mkdir(path, 0700), 0);
-	at(path, "other/file");
+	assert_int_equal(archive_init(path, NULL), OK);
+	beside(path, "other");
 	assert_int_equal(mkdir(path, 0700), 0);
-	at(path, "other");
+	beside(path, "other/file");
+	assert_int_equal(mkdir(path, 0700), 0);
+	beside(path, "other");
 	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
 	assert_non_null(strstr(err_text(), "not empty"));
 	/* a failure in between leaves nothing */
-	at(path, "third");
+	beside(path, "third");
 	assert_int_equal(archive_init(path, "/nonexistent/owner.key"), ERR_ABSENT);
 	assert_int_equal(access(path, F_OK), -1);
 	assert_int_equal(archive_open(&a, path, NULL, ARCHIVE_READ), ERR_ABSENT);
@@ -181,17 +196,17 @@ half_make(char path[2 * PATH_BYTES])
 	static const char *const files[] = { "half/keystore", "half/index/lock.mdb" };
 	char from[2 * PATH_BYTES];
 	for (size_t i = 0; i < 3; i++) {
-		at(path, folders[i]);
+		beside(path, folders[i]);
 		assert_int_equal(mkdir(path, 0700), 0);
 	}
 	for (size_t i = 0; i < 2; i++) {
-		at(path, files[i]);
+		beside(path, files[i]);
 		fclose(fopen(path, "w"));
 	}
 	at(from, "format");
-	at(path, "half/.format.tmp");
+	beside(path, "half/.format.tmp");
 	assert_int_equal(link(from, path), 0);
-	at(path, "half");
+	beside(path, "half");
 }
 
 static void
@@ -201,7 +216,7 @@ init_goes_on_where_one_was_killed(void **state)
 	char path[2 * PATH_BYTES], key[2 * PATH_BYTES], mine[2 * PATH_BYTES];
 	struct archive *a = NULL;
 	half_make(path);
-	at(key, "half.key");
+	beside(key, "half.key");
 	at(mine, "owner.key");
 	assert_int_equal(link(mine, key), 0); /* begun by the one that was killed, as its id says */
 	MUST(archive_init(path, key));
@@ -218,7 +233,7 @@ init_clears_nothing_that_is_not_its_own(void **state)
 	char path[2 * PATH_BYTES], stranger[2 * PATH_BYTES], key[2 * PATH_BYTES];
 	half_make(path);
 	for (size_t i = 0; i < 3; i++) {
-		at(stranger, strangers[i]);
+		beside(stranger, strangers[i]);
 		fclose(fopen(stranger, "w"));
 		assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
 		assert_non_null(strstr(err_text(), "not empty"));
@@ -226,7 +241,7 @@ init_clears_nothing_that_is_not_its_own(void **state)
 		assert_int_equal(unlink(stranger), 0);
 	}
 	/* a folder where a file should be, a link */
-	at(stranger, "half/manifest");
+	beside(stranger, "half/manifest");
 	assert_int_equal(mkdir(stranger, 0700), 0);
 	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
 	assert_int_equal(rmdir(stranger), 0);
@@ -234,20 +249,20 @@ init_clears_nothing_that_is_not_its_own(void **state)
 	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
 	assert_int_equal(unlink(stranger), 0);
 	/* without the mark it may be anything */
-	at(stranger, "half/.format.tmp");
-	at(key, "kept");
+	beside(stranger, "half/.format.tmp");
+	beside(key, "kept");
 	assert_int_equal(rename(stranger, key), 0);
 	assert_int_equal(archive_init(path, NULL), ERR_EXISTS);
 	assert_int_equal(rename(key, stranger), 0);
 	/* somebody else's key, and an empty file when no init was killed */
-	at(key, "strange.key");
+	beside(key, "strange.key");
 	FILE *f = fopen(key, "w");
 	fputs("atoll-owner-key-1 of another archive", f);
 	fclose(f);
 	assert_int_equal(archive_init(path, key), ERR_EXISTS);
 	assert_int_equal(access(key, F_OK), 0);
 	assert_int_equal(truncate(key, 0), 0);
-	at(path, "new");
+	beside(path, "new");
 	assert_int_equal(archive_init(path, key), ERR_EXISTS);
 	assert_int_equal(access(key, F_OK), 0);
 	assert_int_equal(access(path, F_OK), -1);
@@ -273,8 +288,8 @@ the_owner_key_may_lie_elsewhere(void **state)
 	(void)state;
 	char path[2 * PATH_BYTES], key[2 * PATH_BYTES];
 	struct archive *a = NULL;
-	at(path, "elsewhere");
-	at(key, "my.key");
+	beside(path, "elsewhere");
+	beside(key, "my.key");
 	MUST(archive_init(path, key));
 	assert_int_equal(archive_open(&a, path, NULL, ARCHIVE_WRITE), ERR_ABSENT);
 	assert_non_null(strstr(err_text(), "--key-file"));

@@ -157,8 +157,9 @@ class Proxy:
             if way.random.random() < way.chop:
                 n = way.random.randint(1, min(n, 1400))
                 await asyncio.sleep(way.random.random() * way.delay)
+            if way.rate:  # the last byte comes when the time for all of them is over
+                n = min(n, max(1, way.rate // 20))
+                await asyncio.sleep(n / way.rate)
             writer.write(data[:n])
             await writer.drain()
-            if way.rate:
-                await asyncio.sleep(n / way.rate)
             data = data[n:]
