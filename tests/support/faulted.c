@@ -12,7 +12,7 @@
 #include "base/sandbox.h"
 #include "tests/support/scratch.h"
 
-#define SANITIZED_STRIDE 7u
+#define SANITIZED_STRIDE 13u
 
 static char shim[2 * PATH_BYTES], self[PATH_BYTES];
 

@@ -186,6 +186,25 @@ pid_of(const char *line)
 	return (pid_t)strtol(strrchr(line, ' ') + 1, NULL, 10);
 }
 
+/* In whichever order they say so; the numbers are of no interest when NULL. */
+static void
+both_start(pid_t *a, pid_t *b)
+{
+	for (unsigned seen = 0; seen != 3;) {
+		const char *line = heard();
+		assert_string_not_equal(line, "");
+		if (strncmp(line, "a starts", 8) == 0) {
+			seen |= 1;
+			if (a)
+				*a = pid_of(line);
+		} else if (strncmp(line, "b starts", 8) == 0) {
+			seen |= 2;
+			if (b)
+				*b = pid_of(line);
+		}
+	}
+}
+
 static int
 open_pipe(void **state)
 {
@@ -219,8 +238,7 @@ starts_all_and_stops_them_in_the_reverse_order(void **state)
 {
 	(void)state;
 	pid_t pid = server(plain, plain);
-	heard_of("a starts");
-	heard_of("b starts");
+	both_start(NULL, NULL);
 	kill(pid, SIGTERM);
 	assert_string_equal(heard_of("b stops"), "b stops");
 	assert_string_equal(heard_of("a stops"), "a stops");
@@ -272,7 +290,8 @@ children_die_with_their_parent(void **state)
 {
 	(void)state;
 	int status;
-	pid_t pid = server(plain, stubborn), a = pid_of(heard_of("a starts")), b = pid_of(heard_of("b starts"));
+	pid_t pid = server(plain, stubborn), a, b;
+	both_start(&a, &b);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	assert_true(gone(a));
@@ -296,8 +315,7 @@ a_second_signal_ends_a_stubborn_one(void **state)
 {
 	(void)state;
 	pid_t pid = server(plain, stubborn);
-	heard_of("a starts");
-	heard_of("b starts");
+	both_start(NULL, NULL);
 	kill(pid, SIGTERM);
 	nanosleep(&(struct timespec){ .tv_nsec = 700000000 }, NULL);
 	kill(pid, SIGINT);
@@ -310,8 +328,7 @@ settings_go_to_the_children_on_sighup(void **state)
 {
 	(void)state;
 	pid_t pid = server(plain, plain);
-	heard_of("a starts");
-	heard_of("b starts");
+	both_start(NULL, NULL);
 	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
 	kill(pid, SIGHUP);
 	assert_string_equal(heard_of("a has"), "a has 2");
