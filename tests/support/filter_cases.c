@@ -1,5 +1,6 @@
 #include "tests/support/filter_cases.h"
 
+#include <pcap/pcap.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -459,4 +460,24 @@ read_expressions(char **text, uint32_t *count)
 		v[(*count)++] = (struct listed){ marked ? *line : ' ', line + (marked ? 2 : 0) };
 	}
 	return v;
+}
+
+/* --- libpcap --- */
+
+bool
+libpcap_compile(const char *expression, uint16_t linktype, struct bpf_program *out)
+{
+	uint8_t header[24] = { 0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, [18] = 4, [20] = (uint8_t)linktype, (uint8_t)(linktype >> 8) };
+	char error[PCAP_ERRBUF_SIZE];
+	FILE *f = fmemopen(header, sizeof header, "rb");
+	pcap_t *p = f ? pcap_fopen_offline(f, error) : NULL;
+	if (!p)
+		abort();
+	bool ok = pcap_compile(p, out, expression, 1, 0) == 0;
+	if (!ok && strcmp(pcap_geterr(p), "expression rejects all packets") == 0) {
+		*out = (struct bpf_program){ .bf_len = 0 };
+		ok = true;
+	}
+	pcap_close(p);
+	return ok;
 }
