@@ -27,7 +27,7 @@ void canary_frames(struct frames *f, struct canaries *c);
 /* Adds each frame from first on once more for each length that it can be cut to (step 1), or for some of them. */
 void canary_cuts(struct frames *f, uint32_t first, uint32_t step);
 
-/* The first canary from `from` on that is in p[0..n) as its bytes in this or the reverse order, or as text: dotted, with colons, hex;
+/* The first canary from `from` on that is in p[0..n) as its bytes in this or the reverse order, or as text (dotted, colons, hex);
  * c->count: none. */
 uint32_t canary_find(const struct canaries *c, uint32_t from, const uint8_t *p, uint32_t n);
 

@@ -29,8 +29,8 @@ struct listed {
 };
 struct listed *read_expressions(char **text, uint32_t *count);
 
-/* What libpcap itself makes of an expression, as tcpdump -r has it. What it refuses because no packet can match is an empty program.
- * False: it refuses it; otherwise the caller frees the code. */
+/* What libpcap itself makes of an expression, as tcpdump -r has it. What it refuses because no packet can match is an empty
+ * program. False: it refuses it; otherwise the caller frees the code. */
 struct bpf_program;
 bool libpcap_compile(const char *expression, uint16_t linktype, struct bpf_program *out);
 
