@@ -63,7 +63,7 @@ addresses_open(struct addresses **out, const struct address_rules *rules, const 
                const uint8_t key6[ADDRMAP_KEY_BYTES])
 {
 	if (!scheme_fits(rules->ip4, FAMILY_IP4) || !scheme_fits(rules->ip6, FAMILY_IP6))
-		return fail(ERR_USAGE, "%s pseudonyms of %s addresses need more room than an address has",
+		return fail(ERR_USAGE, "%s pseudonyms of %s addresses need more room than an address has: take pfx, cryptopan or truncate/N",
 		            scheme_name(scheme_fits(rules->ip4, FAMILY_IP4) ? rules->ip6.kind : rules->ip4.kind),
 		            scheme_fits(rules->ip4, FAMILY_IP4) ? "IPv6" : "IPv4");
 	struct addresses *a = calloc(1, sizeof *a);

@@ -175,8 +175,8 @@ words_parse(char *out, size_t room, const char *text, const char *what)
 }
 
 /* A part of keys and of file names: what looks the same has to be the same. */
-static enum err
-name_parse(char *out, const char *text, const char *what)
+enum err
+policy_name_parse(char out[POLICY_NAME_BYTES], const char *text, const char *what)
 {
 	char shown[64];
 	for (const char *at = text; *at; at++)
@@ -220,7 +220,7 @@ value_parse(const struct setting *s, struct policy *p, const char *text)
 	case TYPE_prefixes:
 		return prefixes_parse(at, text, s->shown.key);
 	case TYPE_name:
-		return name_parse(at, text, s->shown.key);
+		return policy_name_parse(at, text, s->shown.key);
 	case TYPE_text:
 		return words_parse(at, POLICY_TEXT_BYTES, text, s->shown.key);
 	default:

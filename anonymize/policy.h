@@ -55,8 +55,8 @@ enum policy_rule {
 	F(policy, name, words, name, "NAME", "", "A short name.")                                                                  \
 	F(policy, title, words, text, "TEXT", "", "What it is for, in a sentence.")                                                \
 	F(policy, citation, words, text, "TEXT", "", "How a dataset under it is to be cited.")                                     \
-	F(addresses, ip4, rule, scheme4, "drop|ndx|det|pfx|cryptopan|truncate/N", "drop", "pfx and cryptopan keep which addresses share a prefix; det and ndx fit into CSV and NDJSON only.") \
-	F(addresses, ip6, rule, scheme6, "drop|ndx|det|pfx|cryptopan|truncate/N", "drop", "The same for IPv6, under a key of its own; ndx fits into CSV and NDJSON only.") \
+	F(addresses, ip4, rule, scheme4, "drop|ndx|det|pfx|cryptopan|truncate/N", "drop", "pfx and cryptopan keep which addresses share a prefix; det and ndx have no room in packets, whose export is refused.") \
+	F(addresses, ip6, rule, scheme6, "drop|ndx|det|pfx|cryptopan|truncate/N", "drop", "The same for IPv6, under a key of its own; det has room here, ndx has not.") \
 	F(addresses, special, rule, rule, "map|keep", "map", "Loopback, unspecified, link-local, documentation. keep maps the prefix onto itself and shows the top bits of its neighbours.") \
 	F(addresses, multicast, rule, rule, "map|keep", "map", "224.0.0.0/4 and ff00::/8. keep shows what is multicast, and the groups' own prefix.") \
 	F(addresses, private, rule, rule, "map|keep", "map", "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7. keep shows who is behind a NAT.") \
@@ -142,6 +142,9 @@ typedef void policy_see(void *arg, bool mistake, const char *sentence);
 enum err policy_parse(struct policy *out, const char *place, const char *text, size_t n, policy_see *see, void *arg);
 /* A preset by its name, or a file: what has a "/" or a "." in it. ERR_ABSENT, with the nearest preset; ERR_IO and as above. */
 enum err policy_load(struct policy *out, const char *name, policy_see *see, void *arg);
+
+/* A dataset's or a recipient's name as a policy takes it; what names it in the message. ERR_USAGE, out unchanged. */
+enum err policy_name_parse(char out[POLICY_NAME_BYTES], const char *text, const char *what);
 
 /* Policies that come with the program (anonymize/policies/, from private to open); ends with a name NULL. */
 struct policy_preset {

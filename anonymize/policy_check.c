@@ -52,11 +52,11 @@ check_addresses(struct policy_reading *r)
 		if (kept[i].rule == POLICY_KEEP && !kept[i].good)
 			mistake(r, kept[i].setting, "keep is for pfx and cryptopan, which can map a prefix onto itself: map");
 	if (!scheme_fits(p->addresses_ip4, FAMILY_IP4))
-		warning(r, SETTING_addresses_ip4, "ip4: pseudonyms of 128 bits or more have no room in a packet: CSV and NDJSON can be "
-		        "exported, pcap and pcapng are refused");
+		warning(r, SETTING_addresses_ip4, "ip4: pseudonyms of 128 bits or more have no room in a packet: the export of packets "
+		        "is refused");
 	if (!scheme_fits(p->addresses_ip6, FAMILY_IP6))
-		warning(r, SETTING_addresses_ip6, "ip6: pseudonyms of 256 bits have no room in a packet: CSV and NDJSON can be exported, "
-		        "pcap and pcapng are refused");
+		warning(r, SETTING_addresses_ip6, "ip6: pseudonyms of 256 bits have no room in a packet: the export of packets is "
+		        "refused");
 	if (p->guards_prefix_hosts && !maps)
 		warning(r, SETTING_guards_prefix_hosts, "prefix_hosts does nothing: it cuts pseudonyms of pfx and cryptopan to their "
 		        "prefix, and ip4 and ip6 are neither");

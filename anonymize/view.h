@@ -21,7 +21,7 @@ struct view;
 struct packet_view;
 
 /* policy: copied. master: the archive's anonymization key. epoch: which of the key's epochs it is for, where the policy rotates
- * keys (view_epoch()). ERR_USAGE: the policy can not be shown as packets (a scheme that has no room in them). ERR_UNSUPPORTED: the
+ * keys (key_epoch_of()). ERR_USAGE: the policy can not be shown as packets (a scheme has no room in them). ERR_UNSUPPORTED: the
  * machine's arithmetic failed its self-test. ERR_NOMEM. */
 enum err view_open(struct view **out, const struct policy *policy, uint64_t epoch, const uint8_t master[VIEW_MASTER_BYTES]);
 void     view_close(struct view **v);

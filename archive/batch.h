@@ -64,7 +64,7 @@ struct selection {
 };
 
 struct selected_row {
-	uint64_t time;
+	uint64_t time, captured; /* captured: as in struct batch, for the order of records, never to be shown */
 	uint32_t row, conversation;
 };
 

@@ -219,6 +219,7 @@ find_times(struct packet_decoder *d, const uint32_t *number, struct selected_row
 		}
 		now += unit * (is_signed ? sum_steps(d, true, at, end) : sum_steps(d, false, at, end));
 		at = end;
+		out[k].captured = now;
 		out[k].time = d->view ? time_map(&d->view->time, now) : now;
 	}
 	return OK;

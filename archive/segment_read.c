@@ -607,8 +607,8 @@ stored_block(const struct segment *s, uint32_t block)
 static enum err
 block_outcome(const struct segment *s, uint32_t block, enum err e)
 {
-	if (e == OK)
-		return OK;
+	if (e == OK || e == ERR_USAGE)
+		return e; /* a view refuses it: not the file's fault */
 	if (s->landed)
 		return fail_prefix(e, "%s: block at byte %llu: ", s->landed[block].path,
 		                   (unsigned long long)s->blocks[block].at);

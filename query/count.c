@@ -113,6 +113,5 @@ count_run(struct plan *p, const struct filter *f, unsigned jobs, const struct sc
 		.step = pass_step,
 		.arg = &c,
 	};
-	*count = (struct count){ 0 };
 	return scan_run(p, f, jobs, &sink, counts);
 }

@@ -19,7 +19,7 @@ struct count {
 /* Half the width; 0 when nothing was sampled. */
 double   count_error(const struct count *c);
 
-/* notice and step of how are used, nothing else of it. */
+/* Adds to *count and *counts. notice and step of how are used, nothing else of it. */
 enum err count_run(struct plan *p, const struct filter *f, unsigned jobs, const struct scan_sink *how,
                    struct count *count, struct scan_counts *counts);
 /* The columns that it reads besides the filter's. */

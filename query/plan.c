@@ -284,6 +284,38 @@ plan_losses(const struct plan *p)
 	return &p->losses;
 }
 
+const struct segment_row *
+plan_source(const struct plan *p, uint32_t i, uint32_t *stream)
+{
+	if (i >= p->candidate_count)
+		return NULL;
+	*stream = p->candidates[i].stream;
+	return &p->candidates[i].row;
+}
+
+const struct request *
+plan_request(const struct plan *p)
+{
+	return &p->request;
+}
+
+void
+plan_counts_add(struct plan_counts *sum, const struct plan_counts *c)
+{
+	sum->segments += c->segments;
+	sum->segments_by_time += c->segments_by_time;
+	sum->segments_by_address += c->segments_by_address;
+	sum->segments_missing += c->segments_missing;
+	sum->blocks += c->blocks;
+	sum->blocks_by_time += c->blocks_by_time;
+	sum->blocks_by_index += c->blocks_by_index;
+	sum->blocks_left += c->blocks_left;
+	sum->records_left += c->records_left;
+	sum->landed_blocks += c->landed_blocks;
+	sum->landed_records += c->landed_records;
+	sum->landed_bytes += c->landed_bytes;
+}
+
 void
 plan_rewind(struct plan *p)
 {

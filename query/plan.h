@@ -74,6 +74,11 @@ void     plan_release(struct plan *p, struct plan_segment **s);
 const struct plan_counts *plan_counts(const struct plan *p);
 /* What is missing in the range of the request, in the snapshot of the plan. */
 const struct losses *plan_losses(const struct plan *p);
+/* The i-th segment of the request, 0.., as the catalogue had it (id 0: blocks that landed; records and times only), and its index
+ * into plan_streams(); NULL behind the last. Those that the index says can not match are not among them. */
+const struct segment_row *plan_source(const struct plan *p, uint32_t i, uint32_t *stream);
+const struct request *plan_request(const struct plan *p);
+void     plan_counts_add(struct plan_counts *sum, const struct plan_counts *c);
 /* How many of the streams have segments to look at. */
 unsigned plan_streams_used(const struct plan *p);
 /* The time from the first to behind the last record that may be selected, as the catalogue knows it; false: none. */

@@ -1,5 +1,6 @@
 #include "query/records.h"
 
+#include "archive/packet_view.h"
 #include "base/crew.h"
 #include "query/pool.h"
 
@@ -28,15 +29,15 @@ take_frame(struct record *r, const struct batch *batch, uint32_t row)
 	return OK;
 }
 
-/* Calls see() for each selected record of a block in capture order. */
+/* Calls see() for each selected record of a block in capture order. captured: with the captured time, which a view may not show. */
 static enum err
-each_record(const struct scan_block *b, bool listing, enum err (*see)(void *arg, const struct record *r), void *arg)
+each_record(const struct scan_block *b, bool listing, bool captured, enum err (*see)(void *arg, const struct record *r), void *arg)
 {
 	const struct batch *batch = b->batch;
 	for (uint32_t i = 0; i < batch->selected_count; i++) {
 		uint32_t row = batch->selected[i].row;
 		struct record r = {
-			.ts_ns = batch->selected[i].time,
+			.ts_ns = captured ? batch->selected[i].captured : batch->selected[i].time,
 			.wire_len = batch->wire_len[row],
 			.stream = b->segment->stream,
 		};
@@ -72,7 +73,7 @@ deliver_records(void *arg, unsigned worker, const struct scan_block *b)
 {
 	(void)worker;
 	const struct records_sink *sink = arg;
-	return each_record(b, sink->listing, sink->record, sink->arg);
+	return each_record(b, sink->listing, false, sink->record, sink->arg);
 }
 
 static void
@@ -109,10 +110,11 @@ run_in_capture_order(struct plan *p, const struct filter *f, unsigned jobs, cons
 
 /* Windows of time follow each other. Each reads the blocks that start in it and gives out its records; what these blocks hold
  * behind it stays in the pool, so that a block is read once. Where streams are so many that it does not fit, nothing is kept
- * and blocks are read again for each window. */
+ * and blocks are read again for each window. All of it is in captured times; records get that of the view when they are given. */
 struct merging {
 	const struct records_sink *sink;
 	struct plan *plan;
+	const struct view *view;
 	const struct filter *filter;
 	unsigned jobs;
 	struct scan_counts *counts;
@@ -130,7 +132,11 @@ give(void *arg, const struct record *r)
 {
 	struct merging *m = arg;
 	m->counts->records++;
-	return m->sink->record(m->sink->arg, r);
+	if (!m->view)
+		return m->sink->record(m->sink->arg, r);
+	struct record shown = *r;
+	shown.ts_ns = time_map(&view_packets(m->view)->time, r->ts_ns);
+	return m->sink->record(m->sink->arg, &shown);
 }
 
 static enum err
@@ -152,7 +158,7 @@ add_block(void *arg, unsigned worker, const struct scan_block *b)
 	(void)worker;
 	struct merging *m = arg;
 	m->place = b->segment->number * SEGMENT_BLOCKS_MAX + b->block;
-	return each_record(b, false, add, m);
+	return each_record(b, false, true, add, m);
 }
 
 static void
@@ -241,7 +247,8 @@ static enum err
 run_in_time_order(struct plan *p, const struct filter *f, unsigned jobs, const struct records_sink *sink,
                   struct scan_counts *counts)
 {
-	struct merging m = { .sink = sink, .plan = p, .filter = f, .jobs = jobs, .counts = counts, .keeps = true };
+	struct merging m = { .sink = sink, .plan = p, .view = plan_view(p), .filter = f, .jobs = jobs, .counts = counts,
+	                     .keeps = true };
 	if (!plan_extent(p, &m.whole))
 		return OK;
 	TRY(pool_open(&m.pool));

@@ -202,7 +202,13 @@ work(void *arg, unsigned worker)
 	struct scan *s = arg;
 	struct worker *w = &s->workers[worker];
 	TRY(interrupt_check());
-	TRY(select_records(w));
+	enum err e = select_records(w);
+	if (e == ERR_USAGE) { /* the view does not take what this stream has */
+		const struct plan_stream *streams;
+		plan_streams(s->plan, &streams);
+		return fail_prefix(e, "stream %s: ", streams[w->segment->stream].name);
+	}
+	TRY(e);
 	return w->b.selected && s->sink->prepare ? s->sink->prepare(s->sink->arg, worker, &w->b) : OK;
 }
 

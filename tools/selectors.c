@@ -6,24 +6,82 @@
 #include "base/human.h"
 #include "tools/verbs.h"
 
-enum err
-selected_open(struct selected *s, const struct given *g, const char *verb)
+/* --- the policy --- */
+
+/* The name that the option gives where the policy has none. */
+static enum err
+given_name(char name[POLICY_NAME_BYTES], const struct given *g, const char *option)
 {
-	const char *const *streams = NULL;
+	const char *text = given_text(g, option, NULL);
+	if (!text)
+		return OK;
+	if (name[0] && strcmp(name, text) != 0)
+		return fail(ERR_USAGE, "--%s %s: the policy itself says %s; leave one of them out", option, text, name);
+	return policy_name_parse(name, text, option);
+}
+
+/* What a guard asks for and is not done must not pass for done. */
+static enum err
+refuse_guards(const struct policy *p)
+{
+	if (p->guards_prefix_hosts)
+		return fail(ERR_UNSUPPORTED, "the policy asks for prefix_hosts = %llu, which this version can not keep yet: nothing is "
+		            "shown; set it to 0 if the dataset may do without", (unsigned long long)p->guards_prefix_hosts);
+	if (p->guards_scanners == POLICY_DROP)
+		return fail(ERR_UNSUPPORTED, "the policy asks for scanners = drop, which this version can not keep yet: nothing is "
+		            "shown; set it to keep if the dataset may do without");
+	return OK;
+}
+
+static enum err
+given_policy(struct policy *p, const struct given *g, const char *name)
+{
+	TRY(policy_load(p, name, NULL, NULL));
+	TRY(refuse_guards(p));
+	TRY(given_name(p->key_dataset.s, g, "dataset"));
+	if (!p->key_dataset.s[0])
+		return fail(ERR_USAGE, "say which dataset this is for: --dataset NAME; pseudonyms of two datasets are different");
+	if (p->key_shared == POLICY_YES && given_text(g, "recipient", NULL))
+		return fail(ERR_USAGE, "--recipient: under this policy all recipients share their pseudonyms (shared = yes); leave it out");
+	TRY(given_name(p->key_recipient.s, g, "recipient"));
+	if (p->key_shared != POLICY_YES && !p->key_recipient.s[0])
+		return fail(ERR_USAGE, "say whom this is for: --recipient NAME; under this policy each recipient gets pseudonyms of their own");
+	return OK;
+}
+
+/* --- */
+
+static void
+look_at_epoch(struct selected *s)
+{
+	s->plan = epochs_plan(s->epochs);
+	s->filter = epochs_filter(s->epochs);
+	s->records_before = s->counts.records;
+}
+
+static enum err
+open_epochs(struct selected *s, const struct given *g)
+{
+	struct asked asked = { .span = s->span, .filter = given_text(g, "filter", NULL), .policy = s->viewed ? &s->policy : NULL };
+	asked.stream_count = given_list(g, "stream", &asked.streams);
+	s->streams = asked.stream_count > 0;
+	TRY(epochs_open(&s->epochs, s->archive, &asked));
+	look_at_epoch(s);
+	return OK;
+}
+
+enum err
+selected_open(struct selected *s, const struct given *g, const char *policy, const char *verb)
+{
 	*s = (struct selected){ .jobs = (unsigned)given_count(g, "jobs", 0), .verb = verb, .quiet = given_flag(g, "quiet") };
-	unsigned n = given_list(g, "stream", &streams);
-	s->streams = n > 0;
 	TRY(span_parse(&s->span, given_text(g, "from", NULL), given_text(g, "until", NULL), when_now()));
-	enum err e = filter_open(&s->filter, given_text(g, "filter", NULL), NULL);
-	if (e == ERR_LIMIT)
-		return ERR_USAGE; /* with its sentence */
-	if (e != OK)
-		return e;
-	e = given_archive(&s->archive, g, ARCHIVE_READ);
-	if (e == OK) {
-		s->request = (struct request){ streams, n, s->span, s->filter, NULL };
-		e = plan_open(&s->plan, s->archive, &s->request);
-	}
+	s->viewed = policy != NULL;
+	if (policy)
+		TRY(given_policy(&s->policy, g, policy));
+	else if (given_text(g, "dataset", NULL) || given_text(g, "recipient", NULL))
+		return fail(ERR_USAGE, "--dataset and --recipient go with --policy");
+	TRY(given_archive(&s->archive, g, ARCHIVE_READ));
+	enum err e = open_epochs(s, g);
 	if (e != OK) {
 		selected_close(s);
 		return e;
@@ -32,12 +90,19 @@ selected_open(struct selected *s, const struct given *g, const char *verb)
 	return OK;
 }
 
+enum err
+selected_next(struct selected *s)
+{
+	TRY(epochs_next(s->epochs));
+	look_at_epoch(s);
+	return OK;
+}
+
 void
 selected_close(struct selected *s)
 {
-	plan_close(&s->plan);
+	epochs_close(&s->epochs);
 	archive_close(&s->archive);
-	filter_close(&s->filter);
 }
 
 static void
@@ -88,14 +153,20 @@ selected_step(void *arg, uint64_t blocks, uint64_t records)
 {
 	(void)blocks;
 	struct selected *s = arg;
-	uint64_t done = plan_progress(s->plan, s->counts.records, &s->progress.total);
+	uint64_t done = plan_progress(s->plan, s->counts.records - s->records_before, &s->progress.total);
+	struct span whole, now;
+	if (s->viewed && s->policy.key_epoch != POLICY_ALL && plan_extent(epochs_whole(s->epochs), &whole) && plan_extent(s->plan, &now)) {
+		/* Many plans: in time. */
+		s->progress.total = whole.until_ns - whole.from_ns;
+		done = now.from_ns - whole.from_ns;
+	}
 	progress_step(&s->progress, done, records);
 }
 
 void
 selected_losses_json(const struct selected *s, struct json *j)
 {
-	const struct losses *l = plan_losses(s->plan);
+	const struct losses *l = plan_losses(epochs_whole(s->epochs));
 	json_object(j, "gaps");
 	json_u64(j, "count", l->gaps);
 	json_u64(j, "packets", l->packets);
@@ -110,13 +181,14 @@ print_ls_gaps(const struct selected *s)
 {
 	char when[WHEN_TEXT_BYTES], name[STREAM_NAME_BYTES];
 	const struct plan_stream *streams;
-	unsigned n = plan_streams(s->plan, &streams);
+	unsigned n = plan_streams(epochs_whole(s->epochs), &streams);
 	fputs("`atoll ls gaps", stderr);
 	for (unsigned i = 0; i < n && s->streams; i++)
 		fprintf(stderr, " -s %s", human_text(name, sizeof name, streams[i].name));
-	if (s->span.from_ns != 0)
+	/* Times of a view are not those that `ls gaps` takes. */
+	if (s->span.from_ns != 0 && !s->viewed)
 		when_format(when, s->span.from_ns), fprintf(stderr, " --from %s", when);
-	if (s->span.until_ns != UINT64_MAX)
+	if (s->span.until_ns != UINT64_MAX && !s->viewed)
 		when_format(when, s->span.until_ns), fprintf(stderr, " --until %s", when);
 	fputs("` lists them\n", stderr);
 }
@@ -124,7 +196,7 @@ print_ls_gaps(const struct selected *s)
 static void
 warn_of_losses(const struct selected *s)
 {
-	const struct losses *l = plan_losses(s->plan);
+	const struct losses *l = plan_losses(epochs_whole(s->epochs));
 	char text[HUMAN_BYTES];
 	const char *between = "";
 	if (l->gaps == 0)
@@ -166,14 +238,14 @@ notice_refusal(void *arg, const char *sentence)
 }
 
 /* The index rules out blocks without a look at their link types. When nothing was found, and the filter is refused for some, looks
- * at these: so that the answer is the same with and without the index. */
+ * at these: so that the answer is the same with and without the index. Of several epochs at those of the last. */
 static enum err
 find_refusals(struct selected *s)
 {
 	const struct plan_counts *c = plan_counts(s->plan);
 	struct refusals r = { .selected = s };
 	struct scan_sink sink = { .deliver = pass_over, .notice = notice_refusal, .arg = &r };
-	struct request request = s->request;
+	struct request request = *plan_request(s->plan);
 	struct filter *all = NULL;
 	struct plan *plan = NULL;
 	bool choosy = false;
@@ -196,7 +268,7 @@ enum err
 selected_outcome(struct selected *s, bool found)
 {
 	warn_of_losses(s);
-	uint64_t missing = plan_counts(s->plan)->segments_missing;
+	uint64_t missing = epochs_missing(s->epochs);
 	if (s->counts.damaged || missing)
 		return fail(ERR_PARTIAL,
 		            "the answer is incomplete: %llu segments are missing, %llu segments or blocks could not be read: "

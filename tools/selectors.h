@@ -1,11 +1,12 @@
-/* The options that choose records, shared by query and export: --from, --until, --stream, --filter, --jobs. */
+/* The options that choose records and what is shown of them, shared by query, export and policy try: --from, --until, --stream,
+ * --filter, --jobs; --policy, --dataset, --recipient. */
 #ifndef TOOLS_SELECTORS_H
 #define TOOLS_SELECTORS_H
 
 #include "base/json.h"
 #include "base/options.h"
 #include "base/progress.h"
-#include "query/plan.h"
+#include "query/epochs.h"
 #include "query/scan.h"
 
 #define SELECTOR_OPTIONS                                                                                       \
@@ -13,16 +14,23 @@
 	{ "until", 0, OPTION_TEXT, "T", NULL, "up to, not including, this time" },                             \
 	{ "stream", 's', OPTION_LIST, "NAME", NULL, "only this stream" },                  \
 	{ "filter", 'f', OPTION_TEXT, "EXPR", NULL, "pcap-filter expression: \"tcp port 443 and net 10.0.0.0/8\"" }, \
-	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads (default: one for each processor)" }
+	{ "jobs", 'j', OPTION_COUNT, "N", NULL, "threads (default: one for each processor)" },              \
+	{ "dataset", 0, OPTION_TEXT, "NAME", NULL, "under a policy that does not name it: pseudonyms of two datasets differ" }, \
+	{ "recipient", 0, OPTION_TEXT, "NAME", NULL, "under a policy that wants one: each recipient gets pseudonyms of their own" }
+#define POLICY_OPTION \
+	{ "policy", 0, OPTION_TEXT, "P", NULL, "show what this policy shows: a name (atoll policy ls) or a file" }
 
 #define NOTICES_MAX 20u /* sentences about damage that are shown */
 
 struct selected {
 	struct archive *archive;
-	struct filter *filter;
-	struct plan *plan;
-	struct request request;
-	struct span span;
+	struct epochs *epochs;
+	struct plan *plan;             /* of the present epoch, as filter */
+	const struct filter *filter;
+	struct policy policy;
+	bool viewed;                   /* under this policy */
+	struct span span;              /* as it is shown */
+	uint64_t records_before;       /* counts.records when this epoch began */
 	unsigned jobs;
 	struct scan_counts counts;
 	unsigned notices;
@@ -32,8 +40,11 @@ struct selected {
 	const char *verb;
 };
 
-/* Opens the archive, compiles the filter, makes the plan. ERR_USAGE, and what archive_open() and plan_open() give. */
-enum err selected_open(struct selected *s, const struct given *g, const char *verb);
+/* Reads the policy if there is one (NULL: the owner's view), opens the archive, compiles the filter, makes the plan. Refuses a
+ * policy with guards that are not kept here. ERR_USAGE, and what policy_load(), archive_open() and epochs_open() give. */
+enum err selected_open(struct selected *s, const struct given *g, const char *policy, const char *verb);
+/* Goes on to the next epoch of keys (query/epochs.h); END: that was the last one. */
+enum err selected_next(struct selected *s);
 void     selected_close(struct selected *s);
 /* On stderr unless quiet: the resolved time range, when one was asked for. */
 void     selected_echo(const struct selected *s);

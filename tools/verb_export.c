@@ -85,12 +85,16 @@ static enum err
 run_export(struct selected *s, const struct given *g, const char *path, enum tracefile_format format)
 {
 	struct export x = { .selected = s, .limit = given_count(g, "limit", UINT64_MAX) };
-	plan_streams(s->plan, &x.streams);
-	TRY(tracefile_open(&x.file, path, format));
 	struct records_sink sink = { .record = write_record, .notice = notice, .step = step, .arg = &x };
-	enum err e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	TRY(tracefile_open(&x.file, path, format));
+	enum err e;
+	do {
+		plan_streams(s->plan, &x.streams);
+		x.have_last = false;
+		e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	} while (e == OK && tracefile_records(x.file) < x.limit && (e = selected_next(s)) == OK);
 	progress_fini(&s->progress);
-	if (e == OK)
+	if (e == OK || e == END)
 		e = tracefile_finish(x.file);
 	uint64_t packets = tracefile_records(x.file), bytes = tracefile_bytes(x.file);
 	tracefile_close(&x.file);
@@ -125,8 +129,11 @@ run(const struct given *g)
 	struct selected s;
 	const char *path = given_text(g, "output", NULL), *name = given_text(g, "format", NULL);
 	enum tracefile_format format = TRACEFILE_PCAP;
-	if (!given_flag(g, "raw"))
-		return fail(ERR_USAGE, "this export holds addresses as they were captured; say --raw if that is meant");
+	const char *policy = given_text(g, "policy", NULL);
+	if (!given_flag(g, "raw") && !policy)
+		return fail(ERR_USAGE, "say what may be seen: --policy P (`atoll policy ls`), or --raw for addresses as they were captured");
+	if (given_flag(g, "raw") && policy)
+		return fail(ERR_USAGE, "--raw and --policy exclude each other");
 	if (!path)
 		return fail(ERR_USAGE, "say where to: -o FILE, or -o - for standard output");
 	size_t n = strlen(path);
@@ -139,7 +146,7 @@ run(const struct given *g)
 	if (given_count(g, "limit", 1) == 0)
 		return fail(ERR_USAGE, "--limit 0: at least 1");
 	TRY(not_in_archive(g, path));
-	TRY(selected_open(&s, g, "export"));
+	TRY(selected_open(&s, g, policy, "export"));
 	selected_echo(&s);
 	enum err e = run_export(&s, g, path, format);
 	selected_close(&s);
@@ -148,6 +155,7 @@ run(const struct given *g)
 
 static const struct option_spec options[] = {
 	SELECTOR_OPTIONS,
+	POLICY_OPTION,
 	{ "raw", 0, OPTION_FLAG, NULL, NULL, "packets as they were captured, with their addresses: for the archive's owner" },
 	{ "output", 'o', OPTION_TEXT, "FILE", NULL, "where to; - is standard output" },
 	{ "format", 0, OPTION_TEXT, "FORM", NULL, "pcap (default) or pcapng (default for FILE.pcapng)" },

@@ -120,7 +120,6 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 {
 	static const char *const heads[] = { "time", "stream", "source", "destination", "protocol", ">bytes", "info", NULL };
 	struct rows out = { .selected = s, .output = output, .limit = given_count(g, "limit", UINT64_MAX) };
-	plan_streams(s->plan, &out.streams);
 	if (output == OUTPUT_TABLE)
 		TRY(table_open(&out.table, stdout, heads));
 	if (output == OUTPUT_CSV)
@@ -131,7 +130,12 @@ run_rows(struct selected *s, const struct given *g, enum output output)
 		.notice = rows_notice,
 		.arg = &out,
 	};
-	enum err e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	enum err e;
+	do {
+		plan_streams(s->plan, &out.streams);
+		e = records_run(s->plan, s->filter, s->jobs, &sink, &s->counts);
+	} while (e == OK && out.count < out.limit && (e = selected_next(s)) == OK);
+	e = e == END ? OK : e;
 	enum err closed = table_close(&out.table);
 	if (e == OK && closed == OK && fflush(stdout) != 0)
 		closed = fail_errno("standard output");
@@ -159,12 +163,15 @@ print_count(const struct count *c)
 static enum err
 run_count(struct selected *s, bool as_json)
 {
-	struct count count;
+	struct count count = { 0 };
 	struct scan_sink how = { .notice = selected_notice, .step = selected_step, .arg = s };
-	enum err e = count_run(s->plan, s->filter, s->jobs, &how, &count, &s->counts);
+	enum err e;
+	do
+		e = count_run(s->plan, s->filter, s->jobs, &how, &count, &s->counts);
+	while (e == OK && (e = selected_next(s)) == OK);
 	progress_fini(&s->progress);
-	TRY(e);
-	const struct plan_counts *p = plan_counts(s->plan);
+	if (e != END)
+		return e;
 	if (as_json) {
 		struct json j = report_json();
 		selected_json(s, &j);
@@ -179,7 +186,7 @@ run_count(struct selected *s, bool as_json)
 		json_u64(&j, "estimated_bytes", count.estimated_bytes);
 		selected_losses_json(s, &j);
 		json_u64(&j, "bytes_read", s->counts.bytes_read);
-		json_u64(&j, "segments_missing", p->segments_missing);
+		json_u64(&j, "segments_missing", epochs_missing(s->epochs));
 		json_u64(&j, "damaged", s->counts.damaged);
 		json_end(&j);
 		TRY(json_finish(&j, "standard output"));
@@ -192,6 +199,7 @@ run_count(struct selected *s, bool as_json)
 /* --- explain --- */
 
 struct explained {
+	struct plan_counts plan; /* of all epochs */
 	uint64_t bytes;    /* what the certain columns of the remaining blocks take */
 	uint64_t whole;    /* blocks that need not be read: selected whole, and only counted */
 };
@@ -218,7 +226,7 @@ explain_segment(struct selected *s, const struct plan_segment *p, unsigned colum
 static void
 explain_json(const struct selected *s, const struct explained *x)
 {
-	const struct plan_counts *p = plan_counts(s->plan);
+	const struct plan_counts *p = &x->plan;
 	struct json j = report_json();
 	selected_json(s, &j);
 	if (filter_text(s->filter)[0])
@@ -247,7 +255,7 @@ explain_json(const struct selected *s, const struct explained *x)
 static void
 explain_text(const struct selected *s, const struct explained *x)
 {
-	const struct plan_counts *p = plan_counts(s->plan);
+	const struct plan_counts *p = &x->plan;
 	char records[HUMAN_BYTES], bytes[HUMAN_BYTES];
 	printf("filter    %s\n", filter_is_all(s->filter) ? "all packets" : filter_text(s->filter));
 	printf("runs as   %s\n", filter_plan(s->filter));
@@ -267,12 +275,12 @@ explain_text(const struct selected *s, const struct explained *x)
 	       human_count(records, p->records_left));
 }
 
+/* One epoch. */
 static enum err
-run_explain(struct selected *s, bool count_only, enum output output, bool as_json)
+explain_plan(struct selected *s, bool count_only, enum output output, struct explained *x)
 {
 	unsigned columns = filter_columns(s->filter) |
 	                   (count_only ? COUNT_COLUMNS : records_columns(s->plan, listing_of(output)));
-	struct explained x = { 0 };
 	struct plan_segment *p;
 	enum err e;
 	while ((e = plan_next(s->plan, &p)) != END) {
@@ -280,7 +288,7 @@ run_explain(struct selected *s, bool count_only, enum output output, bool as_jso
 			selected_notice(s, p->fault);
 		s->counts.damaged += e == OK && p->fault[0];
 		if (e == OK)
-			e = explain_segment(s, p, columns, count_only, &x);
+			e = explain_segment(s, p, columns, count_only, x);
 		plan_release(s->plan, &p);
 		if (e == ERR_FORMAT || e == ERR_DENIED || e == ERR_UNSUPPORTED) {
 			s->counts.damaged++;
@@ -289,6 +297,21 @@ run_explain(struct selected *s, bool count_only, enum output output, bool as_jso
 			return e;
 		}
 	}
+	plan_counts_add(&x->plan, plan_counts(s->plan));
+	return OK;
+}
+
+static enum err
+run_explain(struct selected *s, bool count_only, enum output output, bool as_json)
+{
+	struct explained x = { 0 };
+	enum err e;
+	do
+		e = explain_plan(s, count_only, output, &x);
+	while (e == OK && (e = selected_next(s)) == OK);
+	if (e != END)
+		return e;
+	x.plan.segments_missing = epochs_missing(s->epochs);
 	if (as_json)
 		explain_json(s, &x);
 	else
@@ -322,7 +345,14 @@ run(const struct given *g)
 		return fail(ERR_USAGE, "--limit 0: at least 1");
 	if (count && given_count(g, "limit", 0))
 		return fail(ERR_USAGE, "--count counts all packets: it goes without --limit");
-	TRY(selected_open(&s, g, "query"));
+	const char *policy = given_text(g, "policy", NULL);
+	TRY(selected_open(&s, g, policy, "query"));
+	if (count && s.policy.guards_minimum_group) {
+		uint64_t least = s.policy.guards_minimum_group;
+		selected_close(&s);
+		return fail(ERR_UNSUPPORTED, "the policy leaves out counts of fewer than %llu hosts (minimum_group), and this version can "
+		            "not tell how many hosts a count is of: nothing is shown; list the packets instead", (unsigned long long)least);
+	}
 	selected_echo(&s);
 	enum err e = explain ? run_explain(&s, count, output, as_json) : count ? run_count(&s, as_json) : run_rows(&s, g, output);
 	selected_close(&s);
@@ -331,6 +361,7 @@ run(const struct given *g)
 
 static const struct option_spec options[] = {
 	SELECTOR_OPTIONS,
+	POLICY_OPTION,
 	{ "limit", 'n', OPTION_COUNT, "N", NULL, "at most so many packets" },
 	{ "output", 'o', OPTION_TEXT, "FORM", NULL, "table, csv or ndjson" },
 	{ "count", 'c', OPTION_FLAG, NULL, NULL, "only how many packets and bytes" },

@@ -70,6 +70,7 @@ count(const char *expression, struct span span, struct count *out, struct losses
 	MUST(filter_open(&filter, expression, NULL));
 	struct request r = { .span = span, .filter = filter };
 	MUST(plan_open(&plan, store_archive(store), &r));
+	*out = (struct count){ 0 };
 	MUST(count_run(plan, filter, 1, &how, out, &counts));
 	if (losses)
 		*losses = *plan_losses(plan);

@@ -290,7 +290,7 @@ counts_packets_and_bytes(void **state)
 			struct seen seen = { 0 };
 			struct scan_sink how = { .notice = notice, .arg = &seen };
 			struct scan_counts counts = { 0 };
-			struct count count;
+			struct count count = { 0 };
 			struct plan *p = made_plan(NULL, from_ns, until_ns, https ? "port 443" : NULL);
 			assert_int_equal(count_run(p, made_filter(), jobs, &how, &count, &counts), OK);
 			assert_int_equal(count.packets, packets);
