@@ -64,6 +64,7 @@ BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/bench_
 SHIMS := $(patsubst tests/fault/%.c,$(OUT)/%.so,$(wildcard tests/fault/*.c))
 GEN_SOURCES := $(wildcard tests/gen/*.c)
 SINK  := $(patsubst tests/sink/%.c,$(OUT)/%,$(wildcard tests/sink/sink.c))
+CANARY := $(patsubst tests/canary/%.c,$(OUT)/%,$(wildcard tests/canary/canary.c))
 GEN   := $(if $(GEN_SOURCES),$(OUT)/gen)
 PAGES := docs/format.md docs/wire.md
 
@@ -142,7 +143,7 @@ torture: all $(GEN) $(SHIMS)
 	@GEN=$(GEN) OUT=$(OUT) tests/torture.sh $(N)
 
 ## unit     build the unit tests, the generator and the shims, run nothing
-unit: $(UNIT) $(GEN) $(SHIMS) $(SINK)
+unit: $(UNIT) $(GEN) $(SHIMS) $(SINK) $(CANARY)
 
 ## install  into DESTDIR/PREFIX: bin, lib/systemd/system, lib/sysusers.d, share/doc/atoll, share/atoll/policies
 install: all
@@ -216,6 +217,9 @@ $(OUT)/gen: $(call objects,$(GEN_SOURCES))
 
 $(OUT)/sink: $(OUT)/tests/sink/sink.o $(OUT)/libcollect.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(COLLECT_LIBS)
+
+$(OUT)/canary: $(OUT)/tests/canary/canary.o $(SUPPORT) $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)
