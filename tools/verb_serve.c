@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/http.h"
@@ -159,7 +160,7 @@ explain(const struct config_address *a, const char *option, int number)
 
 /* The number of the error, 0 when it listens. */
 static int
-listen_on(const struct addrinfo *a, int *fd)
+listen_once(const struct addrinfo *a, int *fd)
 {
 	const int one = 1, zero = 0;
 	int s = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -174,6 +175,19 @@ listen_on(const struct addrinfo *a, int *fd)
 	}
 	int number = errno;
 	close(s);
+	return number;
+}
+
+/* The processes of a server that was killed end a moment after it. */
+static int
+listen_on(const struct addrinfo *a, int *fd)
+{
+	const struct timespec moment = { .tv_nsec = 50000000 };
+	int number = listen_once(a, fd);
+	for (unsigned i = 0; number == EADDRINUSE && i < 20; i++) {
+		nanosleep(&moment, NULL);
+		number = listen_once(a, fd);
+	}
 	return number;
 }
 
