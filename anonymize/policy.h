@@ -83,7 +83,7 @@ enum policy_rule {
 	F(tcp, seq, rule, rule, "zero|shift|keep", "zero", "Sequence and acknowledgement numbers. shift: each direction of a connection moves by a secret amount.") \
 	F(tcp, window, rule, rule, "zero|keep", "zero", "Receive window.")                                                                         \
 	F(tcp, options, rule, rule, "drop|known", "drop", "known: MSS, window scale, SACK, time stamps; all others become NOP.")     \
-	F(tcp, timestamps, rule, rule, "drop|counter|keep", "drop", "counter: per host, how often it ticked. keep shows clock skew, which tells machines apart.") \
+	F(tcp, timestamps, rule, rule, "drop|counter|keep", "drop", "counter: how often it ticked, from 1 in each connection of a block. keep shows clock skew, which tells machines apart.") \
 	F(tcp, urgent, rule, rule, "zero|keep", "zero", "Urgent pointer.")                                                          \
 	F(icmp, quotes, rule, rule, "drop|map", "drop", "Packets quoted by ICMP errors: cut, or mapped as if they came alone.")      \
 	F(icmp, echo, rule, rule, "zero|permute|keep", "zero", "Identifier of echo requests and replies.")                           \

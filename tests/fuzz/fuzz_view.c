@@ -14,7 +14,7 @@
 #include "tests/support/frame_places.h"
 #include "tests/support/view_audit.h"
 
-#define POLICIES   6u /* decoders of each take a hundred MiB with sanitizers */
+#define POLICIES   4u /* decoders of each take a hundred MiB with sanitizers */
 #define FRAMES_MAX 8u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
