@@ -147,7 +147,7 @@ collect(struct dictionaries *d, const char *path)
 	if (error == OK)
 		error = block_encoder_open(&e);
 	if (error == OK)
-		error = packet_decoder_open(&p);
+		error = packet_decoder_open(&p, NULL);
 	while (d->count < BLOCKS && error == OK) {
 		error = trace_fill(t, f);
 		if (error == OK)
