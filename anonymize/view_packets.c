@@ -51,8 +51,7 @@ state_open(const void *arg, void **out)
 	struct state *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(ERR_NOMEM, "out of memory");
-	s->thread.view = v;
-	enum err e = addresses_open(&s->thread.addresses, &v->rules, v->address4, v->address6);
+	enum err e = view_thread_open(&s->thread, v);
 	s->shown[0] = calloc(STRINGS_MAX, sizeof *s->shown[0]);
 	s->shown[1] = calloc(STRINGS_MAX, sizeof *s->shown[1]);
 	if (e == OK && (!s->shown[0] || !s->shown[1]))
@@ -71,7 +70,7 @@ static void
 state_close(void *state)
 {
 	struct state *s = state;
-	addresses_close(&s->thread.addresses);
+	view_thread_close(&s->thread);
 	free(s->seq_shift);
 	free(s->ports);
 	arena_fini(&s->strings);

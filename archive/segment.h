@@ -69,9 +69,6 @@ bool     segment_full(const struct segment_writer *w);
 enum err segment_settle(struct segment_writer *w, bool *settled);
 /* Writes the footer and makes the file durable (fdatasync). The writer stays open for segment_writer_close(). */
 enum err segment_finish(struct segment_writer *w, struct segment_totals *totals);
-/* The hashed terms for the segment filter: every distinct IPv4 and IPv6 address of the finished segment. Borrowed. */
-void     segment_addresses(const struct segment_writer *w, const uint32_t **ip4, uint32_t *ip4_count,
-                           const uint8_t (**ip6)[16], uint32_t *ip6_count);
 void     segment_writer_close(struct segment_writer **w);
 
 /* --- reading --- */

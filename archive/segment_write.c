@@ -23,8 +23,6 @@ struct segment_writer {
 	uint64_t settled;          /* ... and that on the disk, up to here */
 	struct segment_terms terms;
 	struct segment_totals totals;
-	uint32_t *ip4;             /* after finish */
-	uint8_t (*ip6)[16];
 };
 
 static enum err
@@ -89,8 +87,6 @@ segment_writer_close(struct segment_writer **out)
 	sodium_free(w->key);
 	packer_close(&w->packer);
 	segment_terms_fini(&w->terms);
-	free(w->ip4);
-	free(w->ip6);
 	free(w);
 	*out = NULL;
 }
@@ -291,23 +287,6 @@ write_trailers(struct segment_writer *w, uint64_t footer_at, uint64_t main_at, u
 	return OK;
 }
 
-static enum err
-keep_addresses(struct segment_writer *w)
-{
-	const struct postings *v4 = &w->terms.tables[TABLE_IP4], *v6 = &w->terms.tables[TABLE_IP6];
-	w->ip4 = malloc((v4->count + 1) * sizeof *w->ip4);
-	w->ip6 = malloc((v6->count + 1) * sizeof *w->ip6);
-	if (!w->ip4 || !w->ip6)
-		return fail(ERR_NOMEM, "out of memory");
-	for (uint32_t i = 0; i < v4->count; i++)
-		w->ip4[i] = (uint32_t)v4->v[i].low;
-	for (uint32_t i = 0; i < v6->count; i++) {
-		store_be64(w->ip6[i], v6->v[i].high);
-		store_be64(w->ip6[i] + 8, v6->v[i].low);
-	}
-	return OK;
-}
-
 enum err
 segment_finish(struct segment_writer *w, struct segment_totals *totals)
 {
@@ -317,7 +296,6 @@ segment_finish(struct segment_writer *w, struct segment_totals *totals)
 	uint32_t main_bytes = 0;
 	crypto_generichash_state footer;
 	crypto_generichash_init(&footer, NULL, 0, SEGMENT_HASH_BYTES);
-	TRY(keep_addresses(w));
 	TRY(write_footer(w, &footer, &main_at, &main_bytes));
 	for (uint32_t i = 0; i < w->block_count; i++)
 		memcpy(leaves[i], w->blocks[i].hash, SEGMENT_HASH_BYTES);
@@ -329,14 +307,4 @@ segment_finish(struct segment_writer *w, struct segment_totals *totals)
 	w->totals.footer_bytes = w->at - footer_at;
 	*totals = w->totals;
 	return OK;
-}
-
-void
-segment_addresses(const struct segment_writer *w, const uint32_t **ip4, uint32_t *ip4_count,
-                  const uint8_t (**ip6)[16], uint32_t *ip6_count)
-{
-	*ip4 = w->ip4;
-	*ip4_count = w->terms.tables[TABLE_IP4].count;
-	*ip6 = (const uint8_t (*)[16])w->ip6;
-	*ip6_count = w->terms.tables[TABLE_IP6].count;
 }

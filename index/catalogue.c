@@ -116,12 +116,6 @@ catalogue_close(struct catalogue **c)
 	*c = NULL;
 }
 
-enum err
-catalogue_file_bytes(const struct catalogue *c, uint64_t *bytes)
-{
-	return kv_file_bytes(c->kv, bytes);
-}
-
 const uint8_t *
 catalogue_filter_key(const struct catalogue *c)
 {

@@ -47,7 +47,6 @@ enum err catalogue_open(struct catalogue **out, const char *folder, const uint8_
                         uint64_t map_bytes);
 void     catalogue_close(struct catalogue **c);
 bool     catalogue_is_unseen(const char *folder); /* for a reader: kv_is_unseen() */
-enum err catalogue_file_bytes(const struct catalogue *c, uint64_t *bytes); /* of LMDB's data file */
 
 /* --- reading --- */
 enum err catalogue_begin(struct catalogue *c);

@@ -472,21 +472,3 @@ kv_delete(struct kv *kv, const void *key, size_t key_bytes)
 	kv->map_full |= rc == MDB_MAP_FULL;
 	return rc ? kv_fail(kv, rc, "delete") : OK;
 }
-
-enum err
-kv_file_bytes(const struct kv *kv, uint64_t *bytes)
-{
-	struct stat st;
-	if (stat(kv->path, &st) < 0)
-		return fail_errno("%s", kv->path);
-	*bytes = (uint64_t)st.st_size;
-	return OK;
-}
-
-uint64_t
-kv_map_bytes(const struct kv *kv)
-{
-	MDB_envinfo info;
-	mdb_env_info(kv->env, &info);
-	return info.me_mapsize;
-}

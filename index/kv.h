@@ -64,9 +64,4 @@ enum err kv_put(struct kv *kv, const void *key, size_t key_bytes, const void *va
 enum err kv_put_raw(struct kv *kv, const void *key, size_t key_bytes, const void *value, size_t n);
 enum err kv_delete(struct kv *kv, const void *key, size_t key_bytes); /* ERR_ABSENT */
 
-/* Size of data.mdb. */
-enum err kv_file_bytes(const struct kv *kv, uint64_t *bytes);
-/* Map size now, for tests. */
-uint64_t kv_map_bytes(const struct kv *kv);
-
 #endif
